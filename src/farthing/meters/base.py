@@ -1,0 +1,25 @@
+"""The contract of a meter: joules of this machine, measured or modelled."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from farthing.types import Device
+
+
+class Meter(ABC):
+    """A frozen dataclass. Law: energy never decreases with time, and `measured` says whether a sensor stands behind it."""
+
+    measured: ClassVar[bool]
+
+    @classmethod
+    @abstractmethod
+    def available(cls, device: Device) -> bool:
+        """Whether this meter can read this machine now."""
+
+    @abstractmethod
+    def energy_j(self, device: Device, *, busy_core_s: float, elapsed_s: float) -> float:
+        """Joules since the meter was made (a sensor), or of so much work (a model)."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One sentence for the report: which sensor, or which model and its source."""

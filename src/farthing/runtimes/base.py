@@ -1,0 +1,42 @@
+"""The contract of a runtime: what executes a model of some form on some kind of device."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
+
+from farthing.types import Array, Feeds, Pipeline, Profile
+
+
+class Session(Protocol):
+    """An opened model. `run` may be called from as many threads at once as it was opened with streams."""
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """One array per `pipeline.outputs`, first axis the batch, float16/bfloat16 widened to float32."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Runtime(ABC):
+    """A frozen dataclass; its fields are its knobs.
+
+    Laws (checked over every member by `farthing.testing.runtimes`):
+    - a row's answer does not depend on the rows beside it (beyond float noise).
+    - `streams` concurrent calls give the answers that sequential calls give.
+    - `snippet` is executable as it stands and gives the same answers as `run`.
+    """
+
+    accepts: ClassVar[frozenset[str]]  # forms, in order of preference irrelevant
+    run_on: ClassVar[frozenset[str]]  # kinds of device on which this member has been run and measured by its authors
+    needs_torch: ClassVar[bool] = False
+
+    @abstractmethod
+    def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
+        """Load and compile. `threads` per stream. Raises BuildError, MissingExtra."""
+
+    @abstractmethod
+    def snippet(self, pipeline: Pipeline) -> str:
+        """About five lines of plain code of the runtime's own API that load the model and run `feeds` into `outputs`."""
+
+    @abstractmethod
+    def predicted_speedup(self, profile: Profile) -> float:
+        """Guess of time(torch eager) / time(this runtime) at equal precision; orders the search, proves nothing."""
