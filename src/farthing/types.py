@@ -456,6 +456,9 @@ class Decision:
     environment: Mapping[str, str] = field(default_factory=dict)
     artifact: str | None = None
     floors: tuple[Floor, ...] = ()
+    traffic: Traffic | None = None
+    slo: Slo | None = None
+    seed: int | None = None
     notes: tuple[str, ...] = ()  # what was chosen for the person, skipped families, warnings
 
 
