@@ -1,7 +1,12 @@
 """When a batch is closed: one policy for the queue simulation, the load run and serving."""
 
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +35,45 @@ class BatchPolicy:
             return list(range(min(self.batch_size, len(lengths))))
         nearest = sorted(range(len(lengths)), key=lambda i: (abs(lengths[i] - lengths[0]), i))
         return sorted(nearest[: self.batch_size])
+
+
+class BatchQueue(Generic[Item]):
+    """The policy in real time: producers `put` items, each stream `take`s batches. Times are `time.perf_counter()`."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._policy = policy
+        self._waiting: list[tuple[float, int, Item]] = []  # arrival, length, item; oldest first
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, item: Item, length: int) -> None:
+        with self._changed:
+            self._waiting.append((time.perf_counter(), length, item))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """No item will follow: what waits is given out at once, then `take` returns empty batches."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def take(self) -> list[Item]:
+        """Block until the policy closes a batch; [] once the queue is closed and empty."""
+        with self._changed:
+            while not self._due():
+                timeout_s = None
+                if self._waiting:
+                    timeout_s = max(0.0, self._policy.close_at([a for a, _, _ in self._waiting]) - time.perf_counter())
+                self._changed.wait(timeout_s)
+            picked = self._policy.pick([length for _, length, _ in self._waiting]) if self._waiting else []
+            batch = [self._waiting[i][2] for i in picked]
+            for i in reversed(picked):
+                del self._waiting[i]
+            if self._waiting:
+                self._changed.notify()
+            return batch
+
+    def _due(self) -> bool:
+        if not self._waiting:
+            return self._closed
+        return self._closed or self._policy.close_at([a for a, _, _ in self._waiting]) <= time.perf_counter()

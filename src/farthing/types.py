@@ -321,6 +321,21 @@ class ServiceTimes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceModel:
+    """T(b, n) = c0 + c1 b + c2 b n + c3 b n^2 seconds for a batch of b items padded to n tokens, with all streams busy."""
+
+    coefficients: tuple[float, float, float, float]
+    relative_error: float  # the worst of the fit at the measured shapes
+    host_s: float  # encoding and collating, per request
+    threads: int
+    streams: int
+
+    def seconds(self, batch_size: int, length: float) -> float:
+        c0, c1, c2, c3 = self.coefficients
+        return c0 + batch_size * (self.host_s + c1 + (c2 + c3 * length) * length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
     """A candidate that left the search, where and why. Failure is data."""
 

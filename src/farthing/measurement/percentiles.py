@@ -1,0 +1,49 @@
+"""Percentiles of latency with intervals, refused where the samples cannot support them."""
+
+import math
+from collections.abc import Sequence
+
+from farthing.errors import TooFewSamples
+from farthing.types import Measurement
+
+
+def samples_needed(p: float, confidence: float = 0.95) -> int:
+    """Least n for which the largest of n samples bounds percentile p from above with `confidence`: p^n <= 1 - confidence.
+
+    299 for p99 at 95% (Wilks 1941, eq. for one-sided tolerance limits).
+    """
+    return math.ceil(math.log(1 - confidence) / math.log(p / 100))
+
+
+def percentile_interval(samples: Sequence[float], p: float, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(percentile, low, high): nearest rank, and the order statistics that hold the true percentile, one-sided each.
+
+    P(X_(k) < x_p) = P(Binomial(n, p) >= k), without any assumption about the distribution (David & Nagaraja, eq. 7.1.2).
+    Raises TooFewSamples if n < samples_needed(p).
+    """
+    needed = samples_needed(p, confidence)
+    if len(samples) < needed:
+        raise TooFewSamples(
+            f"p{p:g} at {confidence:.0%} confidence needs {needed} samples, there are {len(samples)}: drive longer"
+        )
+    from scipy.stats import binom
+
+    ordered, n, q = sorted(samples), len(samples), p / 100
+    low = int(binom.ppf(1 - confidence, n, q))  # largest k with P(Bin < k) <= 1 - confidence
+    high = int(binom.ppf(confidence, n, q)) + 1  # least k with P(Bin >= k) <= 1 - confidence
+    return ordered[math.ceil(q * n) - 1], ordered[max(low, 1) - 1], ordered[min(high, n) - 1]
+
+
+def latency_figures(latencies_s: Sequence[float], protocol: str) -> tuple[Measurement, ...]:
+    """latency_p50_s, p95 and p99, each only where there are samples enough."""
+    figures = []
+    for p in (50.0, 95.0, 99.0):
+        if len(latencies_s) >= samples_needed(p):
+            value, low, high = percentile_interval(latencies_s, p)
+            figures.append(
+                Measurement(
+                    name=f"latency_p{p:g}_s", value=value, unit="s", low=low, high=high,
+                    num_samples=len(latencies_s), protocol=protocol,
+                )
+            )  # fmt: skip
+    return tuple(figures)

@@ -1,0 +1,107 @@
+"""What a worker does with its build: open it, answer, be timed. Every function here runs inside a worker process."""
+
+import gc
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farthing import pipeline as pipelines
+from farthing import plugins
+from farthing.errors import WrongOutput
+from farthing.runtimes.base import Runtime, Session
+from farthing.types import Array, Feeds, MemberRef, Pipeline
+
+State = dict[str, Any]
+Shape = tuple[int, int]  # batch size, length
+
+
+def open_build(state: State, directory: Path, runtime: MemberRef, threads: int, streams: int, device_kind: str) -> float:
+    """Open (or reopen) the build in this worker; seconds until it gave its first answer: the cold start."""
+    started = time.perf_counter()
+    if "session" in state:
+        state.pop("session").close()
+        gc.collect()
+    pipeline = pipelines.read(directory)
+    member = plugins.make(Runtime, runtime)  # type: ignore[type-abstract]
+    session = member.open(pipeline, threads=threads, streams=streams, device_kind=device_kind)
+    state |= {"pipeline": pipeline, "session": session, "streams": streams}
+    session.run(pipelines.synthetic(pipeline, 1, 8))
+    return time.perf_counter() - started
+
+
+def answers(state: State, requests: Sequence[tuple[Any, ...]], batch_size: int) -> Array:
+    """First output for every request (n, ...), in their order; like lengths run together. Raises WrongOutput for NaN or inf."""
+    pipeline, session = _opened(state)
+    encoded = pipelines.encode(pipeline, requests)
+    order = sorted(range(len(encoded)), key=lambda i: pipelines.length(encoded[i], pipeline))
+    rows: list[Array | None] = [None] * len(encoded)
+    for start in range(0, len(order), batch_size):
+        positions = order[start : start + batch_size]
+        output = session.run(pipelines.collate(pipeline, [encoded[i] for i in positions]))[0]
+        if len(output) != len(positions):
+            raise WrongOutput(f"{len(positions)} requests gave an answer of shape {output.shape}: one row each is needed")
+        if not np.isfinite(output).all():
+            raise WrongOutput("answers hold NaN or infinity")
+        for row, position in enumerate(positions):
+            rows[position] = output[row]
+    return np.stack([row for row in rows if row is not None])
+
+
+def lengths(state: State, requests: Sequence[tuple[Any, ...]]) -> Array:
+    """(n,) tokens of each request; ones where lengths do not vary."""
+    pipeline, _ = _opened(state)
+    return np.array([pipelines.length(e, pipeline) for e in pipelines.encode(pipeline, requests)])
+
+
+def host_s(state: State, requests: Sequence[tuple[Any, ...]], rounds: int = 3) -> float:
+    """Seconds of encoding and collating, per request, one at a time as a server does it (best of rounds)."""
+    pipeline, _ = _opened(state)
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for request in requests:
+            pipelines.collate(pipeline, pipelines.encode(pipeline, [request]))
+        best = min(best, (time.perf_counter() - started) / len(requests))
+    return best
+
+
+def time_round(state: State, shapes: Sequence[Shape], least_s: float) -> list[float]:
+    """One round: seconds of one batch of each shape, with all streams busy (the mean over at least `least_s` seconds)."""
+    pipeline, session = _opened(state)
+    streams = state["streams"]
+    key = tuple(shapes)
+    if state.get("warm") != (key, id(session)):  # the first call of a shape may compile it
+        for batch_size, length in shapes:
+            session.run(pipelines.synthetic(pipeline, batch_size, length))
+        state["warm"] = (key, id(session))
+    return [_seconds(session, pipelines.synthetic(pipeline, b, n), streams, least_s) for b, n in shapes]
+
+
+def _seconds(session: Session, feeds: Feeds, streams: int, least_s: float) -> float:
+    started = time.perf_counter()
+    session.run(feeds)
+    once = time.perf_counter() - started
+    repeats = max(1, round(least_s / max(once, 1e-6)))
+
+    def stream() -> None:
+        for _ in range(repeats):
+            session.run(feeds)
+
+    if streams == 1:
+        started = time.perf_counter()
+        stream()
+        return (time.perf_counter() - started) / repeats
+    with ThreadPoolExecutor(streams) as pool:
+        started = time.perf_counter()
+        for future in [pool.submit(stream) for _ in range(streams)]:
+            future.result()
+        return (time.perf_counter() - started) / repeats
+
+
+def _opened(state: State) -> tuple[Pipeline, Session]:
+    assert "session" in state, "open_build comes first"
+    return state["pipeline"], state["session"]
