@@ -4,9 +4,11 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
+import sys
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from farthing.errors import JobError
@@ -62,6 +64,31 @@ def ref(member: ABC) -> MemberRef:
     name = type(member).__module__.rpartition(".")[2]
     knobs: Mapping[str, Any] = {f.name: getattr(member, f.name) for f in dataclasses.fields(member)}  # type: ignore[arg-type]
     return MemberRef(name=name, knobs=tuple(sorted(knobs.items())))
+
+
+def function(name: str, root: Path | None = None) -> Callable[..., Any]:
+    """What "package.module:function" names in a job; `root` (the job file's folder) is searched first, from now on.
+
+    Raises JobError saying which part of the name is missing. An error inside the module itself comes out as it is.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise JobError(f"{name!r} is not of the form 'package.module:function'")
+    if root is not None and str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+        importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise JobError(f"{name!r}: no module {error.name!r} in {root or 'the path'}; put it there or install it") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        near = difflib.get_close_matches(attribute, [n for n, value in vars(module).items() if callable(value)], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise JobError(f"{name!r}: {module_name} has no function {attribute!r}.{hint}")
+    return found  # type: ignore[no-any-return]
 
 
 def _package(kind: type[ABC]) -> str:
