@@ -1,0 +1,33 @@
+"""Runtime: PyTorch as it is, operator by operator, without gradients. The original's own runtime and the usual baseline."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from farthing.runtimes.base import Runtime, Session
+from farthing.types import Pipeline, Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchEager(Runtime):
+    accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
+    run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    needs_torch: ClassVar[bool] = True
+
+    def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
+        from farthing import torch_form
+
+        module = torch_form.load(pipeline).to(device_kind)
+        return torch_form.TorchSession(module, pipeline.inputs, threads=threads, device_kind=device_kind)
+
+    def snippet(self, pipeline: Pipeline) -> str:
+        names = ", ".join(repr(spec.name) for spec in pipeline.inputs)
+        return f"""\
+import pickle, torch
+module = pickle.load(open({pipeline.file!r}, "rb")).eval()
+with torch.inference_mode():
+    answer = module(*(torch.from_numpy(feeds[name]) for name in ({names},)))
+outputs = [value.float().numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
+"""
+
+    def predicted_speedup(self, profile: Profile) -> float:
+        return 1.0
