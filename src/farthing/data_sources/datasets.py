@@ -1,0 +1,35 @@
+"""A Hugging Face dataset that `save_to_disk` wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farthing.data_sources.base import DataSource, checked, files, from_arrow
+from farthing.errors import DataError, MissingExtra
+from farthing.types import Column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HuggingFaceDatasets(DataSource):
+    path: Path
+    part: str | None = None  # which of a DatasetDict: train, validation, test, ...
+
+    def read(self) -> dict[str, Column]:
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("datasets", "datasets") from error
+        (path,) = files(self.path)
+        try:
+            loaded = datasets.load_from_disk(str(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"data: {path} is no dataset that save_to_disk wrote: {error}") from error
+        return checked(from_arrow(self._part(loaded).with_format("arrow")[:]), path)
+
+    def _part(self, loaded: Any) -> Any:
+        parts = loaded if isinstance(loaded, dict) else {}
+        if self.part is None and not parts:
+            return loaded
+        if self.part not in parts:
+            raise DataError(f"data: {self.path} has the parts: {', '.join(parts) or 'none'}; part is {self.part!r}")
+        return parts[self.part]

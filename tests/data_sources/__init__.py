@@ -1,0 +1,1 @@
+"""The data sources, each with a small sample of its own kind that `sample` writes."""
