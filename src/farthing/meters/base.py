@@ -7,7 +7,13 @@ from farthing.types import Device
 
 
 class Meter(ABC):
-    """A frozen dataclass. Law: energy never decreases with time, and `measured` says whether a sensor stands behind it."""
+    """A frozen dataclass.
+
+    Laws (checked over every member by `farthing.testing.meters`):
+    - energy is never negative and never decreases with time or work; a model is linear in both.
+    - `measured` says whether a sensor stands behind it, and `describe` says the same in words.
+    - `available` answers without raising, on any machine.
+    """
 
     measured: ClassVar[bool]
 
@@ -21,5 +27,5 @@ class Meter(ABC):
         """Joules since the meter was made (a sensor), or of so much work (a model)."""
 
     @abstractmethod
-    def describe(self) -> str:
+    def describe(self, device: Device) -> str:
         """One sentence for the report: which sensor, or which model and its source."""
