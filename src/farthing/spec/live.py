@@ -1,0 +1,143 @@
+"""A call with live objects becomes a Job: the model is snapshotted on entry, columns are taken as they are."""
+
+import hashlib
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from farthing.data_sources.base import checked, from_values
+from farthing.errors import DataError, JobError, StoreError
+from farthing.spec.check import check
+from farthing.spec.job import job_of
+from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
+
+Live = Mapping[str, Any]  # a table, as in a job file
+
+
+def read_live(  # noqa: PLR0913 - one argument for each table of a job file
+    *,
+    model: Any,
+    data: Any,
+    floor: Floor | Live | Sequence[Floor | Live],
+    traffic: Traffic | Live,
+    prices: Prices | Live,
+    directory: Path,
+    slo: Slo | Live | None = None,
+    budget: Budget | Live | None = None,
+    search: Live | None = None,
+    labels: Any = None,
+    name: str = "live",
+    seed: int = 0,
+    **top: Any,
+) -> Job:
+    """`read` with live objects; `top` holds the other keys above the first table (trust, carry_sample).
+
+    model: (torch.nn.Module, example_input), a scikit-learn estimator, or a [model] table. A live one is pickled by value
+    into `directory / "live"`, named by its sha256.
+    data: a Dataset; texts; an array whose first axis counts items; a tuple of those, one for each input of the model; or a
+    [data] table, in which `columns`, a mapping of live columns, may stand in place of a source. `labels`: one for each item.
+
+    Raises JobError and DataError as `read` does, and StoreError if `directory` cannot be written.
+    """
+    columns, data_table = _data(data, labels)
+    table = {
+        **top,
+        "name": name,
+        "seed": seed,
+        "model": model if isinstance(model, Mapping) else _snapshot(model, directory / "live"),
+        "data": data_table,
+        "floor": [_table(one) for one in floor] if isinstance(floor, Sequence) else _table(floor),
+        "traffic": _table(traffic),
+        "slo": _table(slo),
+        "prices": _table(prices),
+        "budget": _table(budget),
+        "search": search or {},
+    }
+    return job_of(check(table, Path.cwd(), name, live=columns is not None), columns)
+
+
+def _table(noun: Any) -> Any:
+    """A noun as the table that says the same: its fields that differ from their defaults."""
+    if noun is None:
+        return {}
+    if not isinstance(noun, Floor | Traffic | Slo | Prices | Budget):
+        return noun
+    table = {f.name: value for f in fields(noun) if (value := getattr(noun, f.name)) != f.default}
+    source = table.get("source")
+    return table | {"source": source.name, **dict(source.knobs)} if isinstance(source, MemberRef) else table
+
+
+def _snapshot(model: Any, directory: Path) -> Live:
+    """The [model] table of a live model: cloudpickle of (kind, object, example input), read back by the source `live`."""
+    kind, obj, example = _kind(model)
+    try:
+        payload = cloudpickle.dumps((kind, obj, example))
+    except (pickle.PicklingError, TypeError) as error:
+        raise JobError(
+            f"model: {type(obj).__name__} cannot be pickled ({error}); name a factory with source = 'python'"
+        ) from error
+    sha256 = hashlib.sha256(payload).hexdigest()
+    path = directory.resolve() / f"{sha256}.pkl"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(payload)
+        unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(f"the model cannot be written to {path}: {error}") from error
+    return {"source": "live", "path": path, "sha256": sha256}
+
+
+def _kind(model: Any) -> tuple[str, Any, Any]:
+    """What brought the model is loaded already, if it is what it seems to be: nothing heavy is imported here."""
+    torch, sklearn = sys.modules.get("torch"), sys.modules.get("sklearn.base")
+    obj, example = model if isinstance(model, tuple) and len(model) == 2 else (model, None)
+    if torch is not None and isinstance(obj, torch.nn.Module):
+        if example is None:
+            raise JobError(f"model: give ({type(obj).__name__}, example_input), a tuple of tensors as its forward takes them")
+        return "torch", obj, example
+    if sklearn is not None and isinstance(obj, sklearn.BaseEstimator):
+        return "sklearn", obj, None
+    raise JobError(
+        f"model: {type(obj).__name__} is none of (torch.nn.Module, example_input), a fitted scikit-learn estimator,"
+        " or a [model] table like {'source': 'onnx', 'path': ...}"
+    )
+
+
+def _data(data: Any, labels: Any) -> tuple[dict[str, Column] | None, Any]:
+    """Live columns (None: a source is named) and the [data] table that says how to read them."""
+    if isinstance(data, Mapping):
+        if labels is not None:
+            raise JobError("labels has no effect beside a [data] table: name the column as its label")
+        if "columns" not in data or "source" in data:
+            return None, data
+        return _columns(data["columns"]), {key: value for key, value in data.items() if key != "columns"}
+    if isinstance(data, Dataset):
+        if labels is not None and data.labels is not None:
+            raise JobError("labels are given twice: in the Dataset, and beside it")
+        labels = data.labels if labels is None else labels
+        parts, slices, pair = data.columns, dict(data.slices), data.pair
+    else:
+        parts, slices, pair = data if isinstance(data, tuple) else (data,), {}, False
+    inputs = {f"input_{i}": part for i, part in enumerate(parts)}
+    table: dict[str, Any] = {"input": list(inputs), "pair": pair}
+    if labels is None:
+        return _columns(inputs | slices), table
+    return _columns(inputs | slices | {"label": labels}), table | {"label": "label"}
+
+
+def _columns(columns: Mapping[str, Any]) -> dict[str, Column]:
+    return checked({name: _column(name, values) for name, values in columns.items()}, "the call")
+
+
+def _column(name: str, values: Any) -> Column:
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise DataError(f"data: {name} is {values!r}, expected a list of texts or an array")
+    array = np.asarray(values) if hasattr(values, "__array__") else None
+    return array if array is not None and array.dtype.kind in "biuf" else from_values(values)

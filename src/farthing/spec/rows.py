@@ -1,0 +1,130 @@
+"""Columns -> rows that can carry the question: inputs, numbered labels, slices, and what keeps rows together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from farthing.errors import DataError
+from farthing.spec.schema import near
+from farthing.spec.tables import DataTable
+from farthing.types import Array, Column, Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    dataset: Dataset
+    groups: Column | None = None  # rows of one value stay on one side
+    sides: Column | None = None  # the split that the person gave each row
+
+    def take(self, index: Array) -> "Rows":
+        groups, sides = (None if c is None else [c[int(i)] for i in index] for c in (self.groups, self.sides))
+        return Rows(dataset=self.dataset.take(index), groups=groups, sides=sides)
+
+
+def rows_of(
+    columns: Mapping[str, Column], verify: Mapping[str, Column] | None, table: DataTable, slices: Sequence[str]
+) -> tuple[Rows, Rows | None]:
+    """The rows of the data and, where there is one, of the table that is the verify split; labels are numbered alike.
+
+    Raises DataError naming the column and the row: missing, empty, NaN, one class, not a number, unknown class.
+    """
+    tables = [columns] if verify is None else [columns, verify]
+    names = ["data", "data.verify"]
+    labels = _labels(tables, names, table) if table.label is not None else [None] * len(tables)
+    rows = [_rows(one, where, table, slices, y) for one, where, y in zip(tables, names, labels, strict=False)]
+    return rows[0], rows[1] if verify is not None else None
+
+
+def _rows(columns: Mapping[str, Column], where: str, table: DataTable, slices: Sequence[str], labels: Array | None) -> Rows:
+    inputs = (
+        (_features(columns, where, table, slices),)
+        if table.patterns
+        else tuple(_input(columns, where, n, table.pair) for n in table.inputs)
+    )
+    if len(inputs[0]) == 0:
+        raise DataError(f"{where} has no rows")
+    sliced = {name: np.asarray(_column(columns, where, name)) for name in slices}
+    dataset = Dataset(columns=inputs, labels=labels, slices=sliced, pair=table.pair)
+    groups = None if table.group is None else _column(columns, where, table.group)
+    sides = None if table.split is None else _column(columns, where, table.split)
+    return Rows(dataset=dataset, groups=groups, sides=sides)
+
+
+def _input(columns: Mapping[str, Column], where: str, name: str, pair: bool) -> Column:
+    column = _column(columns, where, name)
+    if isinstance(column, np.ndarray):
+        if pair:
+            raise DataError(f"{where}, column {name!r} holds numbers; pair = true compares two columns of texts")
+        return _numbers(column, where, name)
+    return column
+
+
+def _features(columns: Mapping[str, Column], where: str, table: DataTable, slices: Sequence[str]) -> Array:
+    """(rows, features): the number columns that match, side by side in the table's order."""
+    other = {table.label, table.group, table.split, *slices}
+    names = [name for pattern in table.patterns for name in _matching(columns, where, pattern, other)]
+    chosen = [_column(columns, where, name) for name in dict.fromkeys(names)]
+    for name, column in zip(dict.fromkeys(names), chosen, strict=True):
+        if not isinstance(column, np.ndarray) or column.ndim != 1:
+            raise DataError(f"{where}, column {name!r} is not one of numbers; features must be: encode it, or leave it out")
+        _numbers(column, where, name)
+    return np.stack([np.asarray(column) for column in chosen], axis=1)
+
+
+def _matching(columns: Mapping[str, Column], where: str, pattern: str, other: set[str | None]) -> list[str]:
+    """The column of that very name, else all that match the pattern and have no other use."""
+    if pattern in columns:
+        return [pattern]
+    found = [name for name in columns if name not in other and fnmatchcase(name, pattern)]
+    if not found:
+        _column(columns, where, pattern)
+    return found
+
+
+def _column(columns: Mapping[str, Column], where: str, name: str) -> Column:
+    if name not in columns:
+        raise DataError(f"{where} has no column {name!r}; it has: {', '.join(columns)}.{near(name, columns)}")
+    return columns[name]
+
+
+def _numbers(column: Array, where: str, name: str) -> Array:
+    """`column`, if it is finite numbers in rows of one shape."""
+    if column.dtype.kind not in "biuf":
+        raise DataError(f"{where}, column {name!r} is neither texts nor numbers in rows of one shape (row 1: {column[0]!r})")
+    bad = ~np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            f"{where}, column {name!r}: {bad.sum()} of {len(column)} rows hold NaN, infinity or nothing, row {row + 1} first."
+            " Fill them in, or drop those rows"
+        )
+    return column
+
+
+def _labels(tables: Sequence[Mapping[str, Column]], names: Sequence[str], table: DataTable) -> list[Array | None]:
+    """Labels as numbers: as they are, or the position in `classes` (for texts, by default: all that occur, sorted)."""
+    assert table.label is not None
+    found = [_column(one, where, table.label) for one, where in zip(tables, names, strict=False)]
+    for column, where in zip(found, names, strict=False):
+        if len({str(value) for value in column}) == 1:
+            raise DataError(
+                f"{where}, label {table.label!r} is {column[0]!r} in every row: with one class, no metric can tell models apart"
+            )
+        if isinstance(column, np.ndarray):
+            _numbers(column, where, table.label)
+    texts = any(not isinstance(column, np.ndarray) for column in found)
+    if not texts and table.classes is None:
+        return [np.asarray(column) for column in found]
+    classes = table.classes or tuple(sorted({str(value) for column in found for value in column}))
+    return [_numbered(column, classes, f"{where}, label {table.label!r}") for column, where in zip(found, names, strict=False)]
+
+
+def _numbered(column: Column, classes: Sequence[str | float], what: str) -> Array:
+    position = {value: index for index, value in enumerate(classes)}
+    for row, value in enumerate(column):
+        if value not in position:
+            close = near(str(value), map(str, classes))
+            raise DataError(f"{what}, row {row + 1} is {value!r}, none of the {len(classes)} classes.{close}")
+    return np.array([position[value] for value in column], dtype=np.int64)
