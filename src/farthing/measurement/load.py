@@ -21,7 +21,6 @@ from farthing.types import Array
 Requests = Sequence[tuple[Any, ...]]
 LAG_SHARE = 0.1  # a generator whose p99 send lag passes this share of the p99 latency has measured itself
 LAG_FLOOR_S = 0.002
-RATE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +38,6 @@ class LoadRun:
                 f"void: the generator sent {lag_s * 1e3:.1f} ms late (p99): repeat on a quieter machine or at a lower rate"
             )
         return self
-
-
-def arrivals_poisson(rate_per_s: float, num_requests: int, seed: int) -> Array:
-    """(n,) send times in seconds from the start: exponential gaps of mean 1 / rate."""
-    return np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, num_requests))
 
 
 def drive(worker: Worker, requests: Requests, send_at_s: Array, policy: BatchPolicy, *, timeout_s: float) -> LoadRun:

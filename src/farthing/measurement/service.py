@@ -14,7 +14,7 @@ ROUNDS = 5
 LEAST_S = 0.06  # of one shape in one round
 
 
-def measure_service(
+def measure(
     candidate: Worker, baseline: Worker, *, shapes: Sequence[Shape], reference: Shape, threads: int, streams: int
 ) -> ServiceTimes:
     """Time `shapes` on the candidate; beside each round, the baseline times its `reference` shape. One runs, the other rests.

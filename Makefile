@@ -1,0 +1,40 @@
+# make setup | demo | check | test | bench | docs; CI runs these targets and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo examples check test bench docs
+
+setup: $(READY)
+	@$(BIN)/python -c "import torch; print('torch', torch.__version__, '(CPU build)' if torch.version.cuda is None else '(CUDA build)')"
+
+$(READY): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: setup
+	$(BIN)/farthing optimize examples/minilm.toml --out runs/minilm --resume
+
+examples: demo
+	$(BIN)/farthing optimize examples/digits.toml --out runs/digits --resume
+	$(BIN)/farthing optimize examples/classifier.toml --out runs/classifier --resume
+
+check: setup
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_shape.py
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+bench: setup
+	@echo "Each claim has its own script; see benchmarks/README.md. For example:"
+	@echo "  $(BIN)/python benchmarks/promise.py"
+
+docs: setup
+	$(BIN)/python -m pytest -q tests/test_docs.py

@@ -1,0 +1,89 @@
+"""Which build to try next: ask and tell. A linear model of log cost learns from every trial what each member is worth here."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from farthing.selection.space import Feasible, Proposal, builds
+from farthing.types import Array, Job, Profile
+
+PRIOR_SD = 0.5  # of the log of (actual / predicted) cost, per member: predictions are wrong by a factor of e^0.5 = 1.6
+NOISE_SD = 0.15  # what one trial leaves unexplained: members interact
+OPTIMISM = 1.0  # standard deviations below the mean at which an untried build is judged
+
+
+def propose(job: Job, profile: Profile, feasible: Feasible, baseline_usd: float) -> "Search":
+    """A search over every build that `feasible` allows, whose predictions start from the profile."""
+    proposals, skipped = builds(job, profile, feasible)
+    return Search(proposals=proposals, baseline_usd=baseline_usd, skipped=tuple(skipped))
+
+
+@dataclass
+class Search:
+    """log cost(build) = log cost(baseline) - log predicted speedup + sum of the effects of its members + noise.
+
+    Bayesian linear regression (Bishop 2006, eq. 3.50-3.51) on prior effects N(0, PRIOR_SD^2); the build with the least
+    optimistic cost is asked first, and asking ends when no untried build's optimistic cost is below the best one found.
+    """
+
+    proposals: list[Proposal]
+    baseline_usd: float
+    skipped: tuple[tuple[str, str], ...] = ()  # (member, why it cannot pay here)
+    prior_trials: int = 3  # tried whatever the model says
+    _tried: dict[Proposal, float | None] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._names = sorted({name for p in self.proposals for name in p.features})
+
+    def ask(self) -> Proposal | None:
+        """The next build to try, or None when no other can be expected to be cheaper than the best."""
+        untried = [p for p in self.proposals if p not in self._tried]
+        if not untried:
+            return None
+        optimistic = {p: self.optimistic_usd(p) for p in untried}
+        best = min(untried, key=lambda p: optimistic[p])
+        if len(self._tried) >= self.prior_trials and optimistic[best] >= self.best_usd():
+            return None
+        return best
+
+    def tell(self, proposal: Proposal, usd: float | None) -> None:
+        """`usd` per million of the build's cheapest simulated deployment; None: it was rejected."""
+        self._tried[proposal] = usd
+
+    def best_usd(self) -> float:
+        return min((usd for usd in self._tried.values() if usd is not None), default=math.inf)
+
+    def predicted_usd(self, proposal: Proposal) -> float:
+        return math.exp(self._posterior(proposal)[0])
+
+    def optimistic_usd(self, proposal: Proposal) -> float:
+        mean, sd = self._posterior(proposal)
+        return math.exp(mean - OPTIMISM * sd)
+
+    def relative_error(self) -> float | None:
+        """Median |predicted / actual - 1| of the profile's own predictions, over the builds that were tried."""
+        errors = [abs(self._prior_usd(p) / usd - 1) for p, usd in self._tried.items() if usd is not None]
+        return float(np.median(errors)) if errors else None
+
+    def untried(self) -> list[Proposal]:
+        return [p for p in self.proposals if p not in self._tried]
+
+    def _prior_usd(self, proposal: Proposal) -> float:
+        return self.baseline_usd / proposal.predicted_speedup
+
+    def _row(self, proposal: Proposal) -> Array:
+        return np.array([float(name in proposal.features) for name in self._names])
+
+    def _posterior(self, proposal: Proposal) -> tuple[float, float]:
+        row, prior = self._row(proposal), math.log(self._prior_usd(proposal))
+        told = [(p, usd) for p, usd in self._tried.items() if usd is not None]
+        precision = np.eye(len(self._names)) / PRIOR_SD**2
+        moment = np.zeros(len(self._names))
+        if told:
+            design = np.stack([self._row(p) for p, _ in told])
+            surprise = np.array([math.log(usd / self._prior_usd(p)) for p, usd in told])
+            precision = precision + design.T @ design / NOISE_SD**2
+            moment = design.T @ surprise / NOISE_SD**2
+        covariance = np.linalg.inv(precision)
+        return prior + float(row @ covariance @ moment), math.sqrt(float(row @ covariance @ row) + NOISE_SD**2)
