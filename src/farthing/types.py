@@ -151,6 +151,7 @@ class Job:
     methods: tuple[str, ...] | None = None  # restrict the search to these members; None: all
     runtimes: tuple[str, ...] | None = None
     carry_sample: bool = True  # the artifact carries items of the verify split, so that others can check it
+    notes: tuple[str, ...] = ()  # what was chosen for the person while the data was split; no part of the digest
 
 
 # ---------------------------------------------------------------- what is run
