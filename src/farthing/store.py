@@ -62,7 +62,7 @@ class Store:
         when the process was killed, so nobody was told that it is there: it is dropped.
         """
         directory = directory.absolute()
-        with _writing(directory):
+        with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(directory)
             lock = _locked(directory / "lock")
@@ -136,7 +136,7 @@ class Store:
         if self._records:
             self._check_job(digest, resume)
             self._started_s -= self._records[-1].spent_s
-        with _writing(self.directory):
+        with writing(self.directory):
             os.ftruncate(self._journal, self._end)
             for folder in (self.directory / "blobs", self.directory / "folders"):
                 folder.mkdir(exist_ok=True)
@@ -224,7 +224,7 @@ class Store:
         body = json.dumps({"number": len(self._records)} | facts, allow_nan=False).encode()[:-1]
         line = body + b',"sha256":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
         record = _Record(**facts, end=self._end + len(line))
-        with _writing(self.directory / "journal.jsonl"):
+        with writing(self.directory / "journal.jsonl"):
             try:
                 if os.write(self._journal, line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -241,7 +241,7 @@ class Store:
             return value
         place = self.directory / "blobs" / hashlib.sha256(data).hexdigest()
         temporary = place.with_name(f".{place.name}")
-        with _writing(place):
+        with writing(place):
             try:
                 temporary.write_bytes(data)
                 _sync(temporary)
@@ -253,13 +253,12 @@ class Store:
 
     def _make_folder(self, place: Path, make: Callable[[Path], Any]) -> dict[str, Any]:
         temporary = place.with_name(f".{place.name}")
-        with _writing(temporary):
+        with writing(temporary):
             temporary.mkdir()
         try:
             value = codec.to_json(make(temporary), {"folder": temporary} | self._places)
-            with _writing(place):
-                for path in (*temporary.rglob("*"), temporary):
-                    _sync(path)
+            with writing(place):
+                sync_tree(temporary)
                 if place.exists():  # complete, but its process was killed before it was recorded
                     shutil.rmtree(place)
                 temporary.rename(place)
@@ -298,6 +297,12 @@ def _folder_name(kind: str, key: str) -> str:
     return f"{re.sub(r'[^a-zA-Z0-9.+=-]+', '_', name)[:60]}-{codec.digest((kind, key))[:16]}"
 
 
+def sync_tree(directory: Path) -> None:
+    """Returns when all files and folders below `directory` are on the disk."""
+    for path in (*directory.rglob("*"), directory):
+        _sync(path)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -307,7 +312,8 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusal to write into a StoreError that names `path` and the next step."""
     try:
         yield
     except StoreError:

@@ -111,6 +111,13 @@ class Dataset:
             return [(text,) for item in zip(*self.columns, strict=True) for text in item]
         return list(zip(*self.columns, strict=True))
 
+    def predictions(self, answers: Array) -> Array:
+        """(n, ...) what metrics read, from the answers to `requests`: of a pair, the cosine of its two answers."""
+        if not self.pair:
+            return answers
+        unit = answers / np.linalg.norm(answers, axis=1, keepdims=True)
+        return np.asarray((unit[0::2] * unit[1::2]).sum(axis=1))
+
     def take(self, index: Array) -> "Dataset":
         def pick(column: Column) -> Column:
             return column[index] if isinstance(column, np.ndarray) else [column[int(i)] for i in index]
