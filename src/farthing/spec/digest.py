@@ -13,7 +13,7 @@ import numpy as np
 
 from farthing.types import Job, MemberRef
 
-NOT_ASKED = ("name", "digest", "notes")
+NOT_ASKED = ("name", "digest", "notes", "budget")  # how long to look for an answer is no part of the question
 
 
 def digest(job: Job) -> str:

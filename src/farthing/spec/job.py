@@ -17,12 +17,16 @@ from farthing.spec.tables import Draft
 from farthing.types import Column, Job, MemberRef
 
 
-def read(source: Path | str | Mapping[str, Any]) -> Job:
+def read(source: Path | str | Mapping[str, Any], *, minutes: float | None = None) -> Job:
     """The job in a TOML file, or in a mapping of the same form; relative paths start at the file, or where we are.
 
+    `minutes` takes the place of the budget's.
     Raises JobError with all mistakes in the tables, then DataError for what the data cannot carry.
     """
-    return job_of(check(*_loaded(source)))
+    table, root, title = _loaded(source)
+    if minutes is not None and isinstance(budget := table.get("budget", {}), Mapping):
+        table = {**table, "budget": {**budget, "minutes": minutes}}
+    return job_of(check(table, root, title))
 
 
 def job_of(draft: Draft, columns: Mapping[str, Column] | None = None) -> Job:

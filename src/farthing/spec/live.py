@@ -18,6 +18,7 @@ from farthing.spec.job import job_of
 from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
 
 Live = Mapping[str, Any]  # a table, as in a job file
+LIVE = "live"  # the model source that reads back what is pickled here
 
 
 def read_live(  # noqa: PLR0913 - one argument for each table of a job file
@@ -91,7 +92,7 @@ def _snapshot(model: Any, directory: Path) -> Live:
         unfinished.replace(path)
     except OSError as error:
         raise StoreError(f"the model cannot be written to {path}: {error}") from error
-    return {"source": "live", "path": path, "sha256": sha256}
+    return {"source": LIVE, "path": path, "sha256": sha256}
 
 
 def _kind(model: Any) -> tuple[str, Any, Any]:

@@ -1,0 +1,92 @@
+"""Columns that cannot carry the question are refused by name, row and next step."""
+
+import numpy as np
+import pytest
+
+from farthing.errors import DataError
+from farthing.spec.rows import rows_of
+from farthing.spec.tables import DataTable
+
+NAN = float("nan")
+GOOD = {
+    "text": ["a", "b", "c"],
+    "x": np.array([1.0, 2.0, 3.0]),
+    "y": np.array([3.0, 2.0, 1.0]),
+    "nan": np.array([1.0, NAN, 3.0]),
+    "image": np.zeros((3, 2, 2)),
+    "dates": np.array(["2024", None, "2025"], dtype=object),
+    "word": ["no", "yes", "no"],
+    "same": [1.0, 1.0, 1.0],
+}
+
+BAD = [
+    ({"input": "txt"}, "data has no column 'txt'; it has: text, .*Did you mean 'text'"),
+    ({"input": "nan"}, "data, column 'nan': 1 of 3 rows hold NaN, infinity or nothing, row 2 first. Fill them in"),
+    ({"input": "dates"}, "column 'dates' is neither texts nor numbers"),
+    ({"input": ("text", "x"), "pair": True}, "column 'x' holds numbers; pair = true compares two columns of texts"),
+    ({"features": ("x", "text")}, "column 'text' is not one of numbers"),
+    ({"features": "image"}, "column 'image' is not one of numbers"),
+    ({"features": "pixel_*"}, "data has no column 'pixel_\\*'"),
+    ({"input": "text", "label": "lable"}, "data has no column 'lable'"),
+    ({"input": "text", "label": "nan"}, "column 'nan': 1 of 3 rows hold NaN"),
+    ({"input": "text", "label": "same"}, "label 'same' is 1.0 in every row: with one class"),
+    (
+        {"input": "text", "label": "word", "classes": ("no", "yess")},
+        "row 2 is 'yes', none of the 2 classes. Did you mean 'yess'",
+    ),
+    ({"input": "text", "group": "grup"}, "data has no column 'grup'"),
+    ({"input": "text", "split": "part"}, "data has no column 'part'"),
+]
+
+
+@pytest.mark.parametrize(("table", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad(table: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        rows_of(GOOD, None, DataTable(**table), ())
+
+
+def test_no_rows() -> None:
+    with pytest.raises(DataError, match="data has no rows"):
+        rows_of({"text": []}, None, DataTable(input="text"), ())
+    with pytest.raises(DataError, match="data has no rows"):
+        rows_of({"text": [], "y": []}, None, DataTable(input="text", label="y"), ())
+
+
+def test_a_slice_column_that_is_missing() -> None:
+    with pytest.raises(DataError, match="data has no column 'countri'"):
+        rows_of(GOOD, None, DataTable(input="text"), ("countri",))
+
+
+def test_features_stand_side_by_side_in_the_order_of_the_table() -> None:
+    columns = {"b": np.array([1.0]), "a": np.array([2.0]), "label": np.array([0.0]), "country": ["x"]}
+    rows, _ = rows_of(columns, None, DataTable(features=("*",), label=None, group="label"), ("country",))
+    assert rows.dataset.columns[0].tolist() == [[1.0, 2.0]]
+    rows, _ = rows_of(columns, None, DataTable(features=("a", "b")), ())
+    assert rows.dataset.columns[0].tolist() == [[2.0, 1.0]]
+
+
+def test_labels() -> None:
+    rows, _ = rows_of(GOOD, None, DataTable(input="text", label="y"), ())
+    assert rows.dataset.labels.tolist() == [3.0, 2.0, 1.0]
+    rows, _ = rows_of(GOOD, None, DataTable(input="text", label="word"), ())
+    assert rows.dataset.labels.tolist() == [0, 1, 0]
+    rows, _ = rows_of(GOOD, None, DataTable(input="text", label="word", classes=("yes", "no")), ())
+    assert rows.dataset.labels.tolist() == [1, 0, 1]
+    rows, _ = rows_of(GOOD, None, DataTable(input="text", label="y", classes=(1.0, 2.0, 3.0)), ())
+    assert rows.dataset.labels.tolist() == [2, 1, 0]
+
+
+def test_labels_of_two_tables_are_numbered_alike() -> None:
+    rows, verify = rows_of(
+        {"text": ["a", "b"], "y": ["cat", "dog"]},
+        {"text": ["c", "d"], "y": ["dog", "ant"]},
+        DataTable(input="text", label="y"),
+        (),
+    )
+    assert rows.dataset.labels.tolist() == [1, 2]
+    assert verify is not None and verify.dataset.labels.tolist() == [2, 0]
+
+
+def test_the_verify_table_is_named_in_its_errors() -> None:
+    with pytest.raises(DataError, match=r"data\.verify has no column 'text'"):
+        rows_of(GOOD, {"x": GOOD["x"]}, DataTable(input="text"), ())
