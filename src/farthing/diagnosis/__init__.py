@@ -2,4 +2,4 @@
 
 from farthing.diagnosis.ceilings import load_or_measure as load_or_measure
 from farthing.diagnosis.ceilings import measure_ceilings as measure_ceilings
-from farthing.diagnosis.diagnose import diagnose as diagnose
+from farthing.diagnosis.profile import diagnose as diagnose

@@ -66,8 +66,6 @@ def skipped(measures: Measures) -> tuple[tuple[str, str], ...]:
         (REMEDIES[finding.cause], f"saves at most {max(0.0, finding.max_saving):.1%}: {finding.evidence}") for finding in poor
     ]
     precisions = [(family, reason) for dtype, family in FAMILIES.items() if (reason := _useless(measures, dtype))]
-    if not measures.ops:
-        families.append(("operator timeline", "the original's form tells nothing of its operators"))
     return (*families, *precisions)
 
 
@@ -147,8 +145,8 @@ def _oversubscription(m: Measures) -> Finding:
     best = min(core_s, key=lambda threads: (core_s[threads], threads))
     saving = max(0.0, 1.0 - core_s[best] / core_s[m.threads]) * m.model_share
     evidence = (
-        f"a batch takes {ms(core_s[m.threads]):.2f} core-ms on {m.threads} threads ({cores} cores), "
-        f"{ms(core_s[best]):.2f} on {best}"
+        f"a batch takes {ms(core_s[m.threads]):.2f} core-ms with threads={m.threads} on {cores} cores, "
+        f"{ms(core_s[best]):.2f} with threads={best}"
     )
     return Finding(cause="oversubscription", share=m.model_share, evidence=evidence, max_saving=saving)
 

@@ -10,7 +10,7 @@ from farthing.types import Device, Op
 
 Shape = tuple[int, ...]
 
-OVERHEAD_FRACTION = 0.25  # an operator that reaches less of its roof than this ...
+OVERHEAD_FRACTION = 0.25  # an operator that reaches no more of its roof than this ...
 OVERHEAD_CALL_S = 100e-6  # ... and whose call is shorter than this is bound by the cost of being called
 FLOPS_PER_VALUE = {"norm": 5, "softmax": 5, "copy": 0, "embedding": 0, "view": 0}  # of each output value; other kinds: 1
 
@@ -51,7 +51,7 @@ def _placed(call: Call, seconds: float, device: Device, threads: int) -> Op:
     memory_s = call.bytes / device.bytes_per_s
     attainable_s = max(compute_s, memory_s)
     bound: Literal["compute", "memory", "overhead"] = "compute" if compute_s >= memory_s else "memory"
-    if attainable_s < OVERHEAD_FRACTION * seconds and seconds < OVERHEAD_CALL_S * call.count:
+    if attainable_s <= OVERHEAD_FRACTION * seconds and seconds < OVERHEAD_CALL_S * call.count:
         bound = "overhead"
     return Op(
         name=f"{call.count} x {call.name}" if call.count > 1 else call.name,

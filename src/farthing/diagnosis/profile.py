@@ -23,7 +23,7 @@ from farthing.types import Array, Device, Feeds, Pipeline, Profile
 MAX_REQUESTS = 2048  # of the sample whose lengths are looked at
 HOST_S = 0.5  # of encoding and collating
 ROUNDS_S = 3.0  # of timed batches ...
-LEAST_ROUNDS = 5  # ... but at least so many rounds
+LEAST_ROUNDS = 2  # ... but at least so many rounds
 
 
 class Original(Protocol):
@@ -149,14 +149,16 @@ def _batch_seconds(model: Original, feeds: Feeds, threads: int, device: Device) 
     rounds, started = 0, time.perf_counter()
     while rounds < LEAST_ROUNDS or time.perf_counter() - started < ROUNDS_S:
         for count in counts:
-            model.run(feeds, count)  # a changed number of threads is slow once
-            before = time.perf_counter()
-            model.run(feeds, count)
-            seconds[count] = min(seconds[count], time.perf_counter() - before)
-        model.run(feeds, threads)
+            seconds[count] = min(seconds[count], *(_seconds(model, feeds, count) for _ in range(2)))
         model.trace(feeds, threads)
         rounds += 1
     return seconds
+
+
+def _seconds(model: Original, feeds: Feeds, threads: int) -> float:
+    before = time.perf_counter()
+    model.run(feeds, threads)
+    return time.perf_counter() - before
 
 
 def _host_seconds(original: Pipeline, requests: Sequence[tuple[Any, ...]], batch_size: int) -> float:
