@@ -207,6 +207,7 @@ def test_a_record_torn_at_any_byte_is_dropped_and_made_again(tmp_path: Path) -> 
             assert not store.has("trial", "b")
             assert store.once("trial", "b", lambda: ("wörter", 2.5)) == ("wörter", 2.5)
             assert store.records(SESSION)[-1]["torn_bytes"] == size - begin
+        with opened(tmp_path) as store:
             assert store.records("trial") == (1, ("wörter", 2.5))
 
 

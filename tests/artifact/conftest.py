@@ -1,4 +1,4 @@
-"""Two tiny models as pipelines, and their artifacts, each saved once for all tests: a classifier of arrays, an encoder of texts."""
+"""Two tiny models and their artifacts, each saved once for all tests: a classifier of arrays and an encoder of texts."""
 
 import shutil
 from collections.abc import Callable
@@ -55,9 +55,7 @@ def encoder_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         helper.make_node("Div", ["total", "count"], ["embedding"]),
     ]
     constants = {"embeddings": EMBEDDINGS, "last": np.array([2]), "middle": np.array([1])}
-    inputs = tuple(
-        TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask")
-    )
+    inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
     outputs = (TensorSpec(name="embedding", dtype="float32", shape=("batch", 5)),)
     return onnx_pipeline(directory, nodes, constants, inputs, outputs, tokenizer="tokenizer.json", max_length=16)
 

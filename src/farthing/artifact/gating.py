@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farthing.artifact.manifest import Manifest
-from farthing.artifact.verify import Check, verify
+from farthing.artifact.verification import Check, verify
 from farthing.errors import ArtifactError
 from farthing.types import Certificate, Floor
 

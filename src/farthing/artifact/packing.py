@@ -33,7 +33,7 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed while it saved
     try:
         with writing(directory):
-            shutil.copytree(build.directory, temporary)
+            _copy(build.directory, temporary)
             _fill(temporary, decision, original_digest, carried)
             sync_tree(temporary)
             temporary.rename(directory)
@@ -57,6 +57,12 @@ def _existing(build: Pipeline, directory: Path, decision: Decision) -> Artifact:
             f"{directory} already holds another artifact, {artifact.manifest.summary!r}. Choose another folder."
         )
     return artifact
+
+
+def _copy(source: Path, target: Path) -> None:
+    for name in codec.digest_files(source):  # not copytree, whose error does not say that the disk is full
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def _fill(directory: Path, decision: Decision, original_digest: str, carried: Sample | None) -> None:
