@@ -46,12 +46,5 @@ def test_the_processor_s_name_tells_its_microarchitecture(processor: str, archit
     assert f"per vCPU, {architecture} (" in Modelled().describe(replace(DEVICE, name=processor))
 
 
-def test_a_known_draw_scales_the_model() -> None:
-    device = replace(DEVICE, power_w=100.0)
-    assert Modelled().energy_j(device, busy_core_s=40.0, elapsed_s=10.0) == pytest.approx(1000.0)
-    idle = Modelled().energy_j(device, busy_core_s=0.0, elapsed_s=10.0)
-    assert idle == pytest.approx(1000.0 * 0.690 / 4.063)
-
-
 def test_no_model_for_an_accelerator() -> None:
     assert not Modelled.available(replace(DEVICE, kind="cuda"))

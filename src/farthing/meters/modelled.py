@@ -18,7 +18,6 @@ class Modelled(Meter):
     The linear model of Cloud Carbon Footprint (Methodology, "Compute"), whose coefficients come from SPECpower_ssj2008: whole
     servers, memory and fans included, at the plug; the building's cooling (PUE) is not. A processor whose name does not tell
     its microarchitecture (clouds often hide it) gets the mean of its vendor, an unknown vendor the mean of the table.
-    A device that knows its own draw (`Device.power_w`) keeps the table's ratio of idle to busy, scaled to that draw.
     """
 
     measured: ClassVar[bool] = False
@@ -29,9 +28,7 @@ class Modelled(Meter):
 
     def energy_j(self, device: Device, *, busy_core_s: float, elapsed_s: float) -> float:
         power = _power(device.name)
-        scale = device.power_w / (power.busy_w * device.num_cores) if device.power_w else 1.0
-        joules = power.idle_w * device.num_cores * elapsed_s + (power.busy_w - power.idle_w) * busy_core_s
-        return scale * joules
+        return power.idle_w * device.num_cores * elapsed_s + (power.busy_w - power.idle_w) * busy_core_s
 
     def describe(self, device: Device) -> str:
         power = _power(device.name)
