@@ -15,11 +15,8 @@ FarthingError
 ├── TooFewSamples (ValueError)       a percentile that these samples cannot support
 ├── StoreError (OSError)             a run directory that cannot be written, or is corrupt
 ├── ArtifactError (ValueError)       an artifact that was changed, is incomplete, or cannot run here
-├── MissingExtra (ImportError)       an optional dependency is not installed: names the extra
-└── NothingMeetsTheFloor             no deployment keeps the promises: carries the nearest and what to relax
+└── MissingExtra (ImportError)       an optional dependency is not installed: names the extra
 """
-
-from typing import Any
 
 
 class FarthingError(Exception):
@@ -85,9 +82,3 @@ class ArtifactError(FarthingError, ValueError):
 class MissingExtra(FarthingError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed. Run: pip install 'farthing[{extra}]'")
-
-
-class NothingMeetsTheFloor(FarthingError, RuntimeError):
-    def __init__(self, message: str, decision: Any = None) -> None:
-        super().__init__(message)
-        self.decision = decision

@@ -27,6 +27,7 @@ class Runtime(ABC):
 
     accepts: ClassVar[frozenset[str]]  # forms, in order of preference irrelevant
     run_on: ClassVar[frozenset[str]]  # kinds of device on which this member has been run and measured by its authors
+    native: ClassVar[frozenset[str]] = frozenset()  # forms that people run on it as they are: the named baseline
     needs_torch: ClassVar[bool] = False
 
     @abstractmethod
@@ -40,3 +41,10 @@ class Runtime(ABC):
     @abstractmethod
     def predicted_speedup(self, profile: Profile) -> float:
         """Guess of time(torch eager) / time(this runtime) at equal precision; orders the search, proves nothing."""
+
+
+def amdahl(profile: Profile, *, kernels: float, overhead: float) -> float:
+    """1 / sum(share / gain): time between operators shrinks by `overhead`, time inside them by `kernels`."""
+    total_s = sum(op.seconds for op in profile.ops)
+    share = sum(op.seconds for op in profile.ops if op.bound == "overhead") / total_s if total_s else 0.0
+    return 1.0 / ((1.0 - share) / kernels + share / overhead)

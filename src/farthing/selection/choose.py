@@ -2,51 +2,61 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from farthing.types import Candidate, Certificate, Decision, Job, Profile
+from farthing.selection.search import Search
+from farthing.types import Candidate, Certificate, Decision, Deployment, Job, Profile, Rejected
 
 TIE = 0.01  # costs within this share of each other are a tie: the larger certified margin wins
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Everything the search left behind."""
-
-    baseline: Candidate
-    finalists: tuple[Candidate, ...]  # certified and driven; those that failed either carry `rejected`
-    others: tuple[Candidate, ...]  # measured, not named finalists
-    rejected: tuple[Candidate, ...]
-
-
-def choose(job: Job, profile: Profile, found: Found) -> Decision:
+def choose(job: Job, profile: Profile, baseline: Candidate, finalists: Sequence[Candidate], search: Search) -> Decision:
     """The cheapest candidate that is certified and holds the SLO under real load; the baseline if none is cheaper.
 
     The baseline keeps the floor by definition; where it misses the SLO and nothing else holds both, the verdict is "nothing".
     """
-    passed = [c for c in found.finalists if c.rejected is None]
-    keep_allowed = found.baseline.rejected is None
-    best = _cheapest([*passed, *([found.baseline] if keep_allowed else [])])
-    rejected = (*found.rejected, *(c for c in found.finalists if c.rejected is not None))
-    measured = sorted((found.baseline, *passed, *found.others), key=_usd)
-    verdict = "nothing" if best is None else "keep" if best == found.baseline else "saves"
-    decision = Decision(
+    passed = [c for c in finalists if c.rejected is None]
+    best = _cheapest([*passed, *([baseline] if baseline.rejected is None else [])])
+    named = {c.deployment.build for c in finalists}
+    others = [t.candidate for t in search.measured() if t.build not in named and t.build != baseline.deployment.build]
+    measured = sorted((baseline, *passed, *others), key=_usd)
+    return Decision(
         job_name=job.name,
         job_digest=job.digest,
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict="nothing" if best is None else "keep" if best == baseline else "saves",
         summary="",
-        baseline=found.baseline,
+        baseline=baseline,
         chosen=best,
         saving=None,
         candidates=tuple(measured),
-        front=pareto_front([c for c in measured if c.figure("drop") is not None]),
-        rejected=rejected,
-        relax=() if best is not None else relaxations(job, (*found.finalists, *found.others, found.baseline)),
+        front=pareto_front(measured),
+        rejected=(
+            *(t.candidate for t in search.rejected()),
+            *(c for c in finalists if c.rejected is not None),
+            *_untried(search),
+        ),
+        relax=() if best is not None else relaxations(job, (*finalists, *others, baseline)),
         profile=profile,
+        num_items={name: len(getattr(job.splits, name)) for name in ("train", "calibrate", "search", "verify")},
         floors=job.floors,
+        traffic=job.traffic,
+        slo=job.slo,
         seed=job.seed,
+        notes=(*job.notes, *(f"{name} was not tried: {why}" for name, why in search.skipped)),
     )
-    return decision
+
+
+def _untried(search: Search) -> list[Candidate]:
+    """Builds that were proposed but never asked for, with why."""
+    best = search.best_usd()
+    rejected = []
+    for proposal in search.untried():
+        mean, optimistic = search.predicted_usd(proposal), search.optimistic_usd(proposal)
+        why = f"predicted {mean:.3g} USD per million, at best {optimistic:.3g}; {best:.3g} was measured already"
+        if optimistic < best:
+            why = f"the budget ended before its turn; predicted {mean:.3g} USD per million"
+        stage = "budget" if optimistic < best else "cost"
+        rejected.append(Candidate(deployment=Deployment(build=proposal.build), rejected=Rejected(stage=stage, reason=why)))
+    return rejected
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

@@ -23,6 +23,7 @@ PriceOf = Callable[[Deployment, Simulated, float], Cost]  # deployment, its simu
 class Screened:
     deployment: Deployment
     simulated: Simulated
+    capacity_per_s: float  # requests that one replica carries
     cost: Cost
 
 
@@ -57,7 +58,7 @@ def screen(deployment: Deployment, service: ServiceModel, job: Job, lengths: Arr
         if not meets(simulated, job.slo.ceilings()):
             return None
     rate = len(sample) / simulated.elapsed_s
-    return Screened(deployment=deployment, simulated=simulated, cost=price_of(deployment, simulated, rate))
+    return _priced(deployment, simulated, rate, price_of)
 
 
 def replicas_for(service: ServiceModel, policy: BatchPolicy, job: Job, sample: Array) -> tuple[int, Simulated] | None:
@@ -101,17 +102,18 @@ def _screen_server(
         if capacity == 0.0:
             return None
         simulated = _at_rate(service, policy, job, sample, min(capacity, rate_per_s(job.traffic) or capacity))
-        return Screened(deployment=deployment, simulated=simulated, cost=price_of(deployment, simulated, capacity))
+        return _priced(deployment, simulated, capacity, price_of)
     found = replicas_for(service, policy, job, sample)
     if found is None:
         return None
     replicas, simulated = found
-    deployment = replace(deployment, replicas=replicas)
-    return Screened(
-        deployment=deployment,
-        simulated=simulated,
-        cost=price_of(deployment, simulated, (rate_per_s(job.traffic) or 0.0) / replicas),
-    )
+    rate = (rate_per_s(job.traffic) or 0.0) / replicas
+    return _priced(replace(deployment, replicas=replicas), simulated, rate, price_of)
+
+
+def _priced(deployment: Deployment, simulated: Simulated, capacity_per_s: float, price_of: PriceOf) -> Screened:
+    cost = price_of(deployment, simulated, capacity_per_s)
+    return Screened(deployment=deployment, simulated=simulated, capacity_per_s=capacity_per_s, cost=cost)
 
 
 def _at_rate(service: ServiceModel, policy: BatchPolicy, job: Job, sample: Array, rate: float) -> Simulated:

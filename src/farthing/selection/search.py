@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from farthing.selection.space import Feasible, Proposal, builds
-from farthing.types import Array, Job, Profile
+from farthing.types import Array, Job, Profile, Trial
 
 PRIOR_SD = 0.5  # of the log of (actual / predicted) cost, per member: predictions are wrong by a factor of e^0.5 = 1.6
 NOISE_SD = 0.15  # what one trial leaves unexplained: members interact
@@ -31,28 +31,35 @@ class Search:
     baseline_usd: float
     skipped: tuple[tuple[str, str], ...] = ()  # (member, why it cannot pay here)
     prior_trials: int = 3  # tried whatever the model says
-    _tried: dict[Proposal, float | None] = field(default_factory=dict, init=False)
+    _trials: dict[Proposal, Trial] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._names = sorted({name for p in self.proposals for name in p.features})
 
     def ask(self) -> Proposal | None:
         """The next build to try, or None when no other can be expected to be cheaper than the best."""
-        untried = [p for p in self.proposals if p not in self._tried]
+        untried = [p for p in self.proposals if p not in self._trials]
         if not untried:
             return None
         optimistic = {p: self.optimistic_usd(p) for p in untried}
         best = min(untried, key=lambda p: optimistic[p])
-        if len(self._tried) >= self.prior_trials and optimistic[best] >= self.best_usd():
+        if len(self._trials) >= self.prior_trials and optimistic[best] >= self.best_usd():
             return None
         return best
 
-    def tell(self, proposal: Proposal, usd: float | None) -> None:
-        """`usd` per million of the build's cheapest simulated deployment; None: it was rejected."""
-        self._tried[proposal] = usd
+    def tell(self, proposal: Proposal, trial: Trial) -> None:
+        """The trial's cost is that of its cheapest simulated deployment; a rejected one teaches nothing about cost."""
+        self._trials[proposal] = trial
+
+    def measured(self) -> list[Trial]:
+        """The trials that have a price, the cheapest first."""
+        return [trial for _, trial in sorted(((usd, t) for _, usd, t in self._told()), key=lambda pair: pair[0])]
+
+    def rejected(self) -> list[Trial]:
+        return [trial for trial in self._trials.values() if trial.candidate.rejected is not None]
 
     def best_usd(self) -> float:
-        return min((usd for usd in self._tried.values() if usd is not None), default=math.inf)
+        return min((usd for _, usd, _ in self._told()), default=math.inf)
 
     def predicted_usd(self, proposal: Proposal) -> float:
         return math.exp(self._posterior(proposal)[0])
@@ -63,11 +70,19 @@ class Search:
 
     def relative_error(self) -> float | None:
         """Median |predicted / actual - 1| of the profile's own predictions, over the builds that were tried."""
-        errors = [abs(self._prior_usd(p) / usd - 1) for p, usd in self._tried.items() if usd is not None]
+        errors = [abs(self._prior_usd(p) / usd - 1) for p, usd, _ in self._told()]
         return float(np.median(errors)) if errors else None
 
     def untried(self) -> list[Proposal]:
-        return [p for p in self.proposals if p not in self._tried]
+        return [p for p in self.proposals if p not in self._trials]
+
+    def _told(self) -> list[tuple[Proposal, float, Trial]]:
+        """What was measured and not turned down."""
+        return [
+            (proposal, trial.candidate.cost.usd_per_million, trial)
+            for proposal, trial in self._trials.items()
+            if trial.candidate.cost is not None and trial.candidate.rejected is None
+        ]
 
     def _prior_usd(self, proposal: Proposal) -> float:
         return self.baseline_usd / proposal.predicted_speedup
@@ -77,12 +92,12 @@ class Search:
 
     def _posterior(self, proposal: Proposal) -> tuple[float, float]:
         row, prior = self._row(proposal), math.log(self._prior_usd(proposal))
-        told = [(p, usd) for p, usd in self._tried.items() if usd is not None]
+        told = self._told()
         precision = np.eye(len(self._names)) / PRIOR_SD**2
         moment = np.zeros(len(self._names))
         if told:
-            design = np.stack([self._row(p) for p, _ in told])
-            surprise = np.array([math.log(usd / self._prior_usd(p)) for p, usd in told])
+            design = np.stack([self._row(p) for p, _, _ in told])
+            surprise = np.array([math.log(usd / self._prior_usd(p)) for p, usd, _ in told])
             precision = precision + design.T @ design / NOISE_SD**2
             moment = design.T @ surprise / NOISE_SD**2
         covariance = np.linalg.inv(precision)
