@@ -119,7 +119,7 @@ def test_minutes_override() -> None:
     tables = job(data=mapping({"text": TEXTS}), budget={"minutes": 9})
     assert read(tables, minutes=2).budget.minutes == 2
     assert tables["budget"] == {"minutes": 9}
-    with pytest.raises(JobError, match="minutes = 0.0: expected a number > 0"):
+    with pytest.raises(JobError, match=r"minutes = 0\.0: expected a number > 0"):
         read(tables, minutes=0)
     with pytest.raises(JobError, match="job budget = 5: expected a table"):
         read(job(data=mapping({"text": TEXTS}), budget=5), minutes=2)

@@ -1,10 +1,11 @@
 """A call with live objects becomes a Job: the model is snapshotted on entry, columns are taken as they are."""
 
 import hashlib
+import io
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from farthing.data_sources.base import checked, from_values
 from farthing.errors import DataError, JobError, StoreError
 from farthing.spec.check import check
+from farthing.spec.digest import digest
 from farthing.spec.job import job_of
 from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
 
@@ -40,18 +42,19 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
     """`read` with live objects; `top` holds the other keys above the first table (trust, carry_sample).
 
     model: (torch.nn.Module, example_input), a scikit-learn estimator, or a [model] table. A live one is pickled by value
-    into `directory / "live"`, named by its sha256.
+    into `directory / "live"`; in the job's digest it counts by its weights and code.
     data: a Dataset; texts; an array whose first axis counts items; a tuple of those, one for each input of the model; or a
     [data] table, in which `columns`, a mapping of live columns, may stand in place of a source. `labels`: one for each item.
 
     Raises JobError and DataError as `read` does, and StoreError if `directory` cannot be written.
     """
     columns, data_table = _data(data, labels)
+    fingerprint, model_table = (None, model) if isinstance(model, Mapping) else _snapshot(model, directory / "live")
     table = {
         **top,
         "name": name,
         "seed": seed,
-        "model": model if isinstance(model, Mapping) else _snapshot(model, directory / "live"),
+        "model": model_table,
         "data": data_table,
         "floor": [_table(one) for one in floor] if isinstance(floor, Sequence) else _table(floor),
         "traffic": _table(traffic),
@@ -60,7 +63,11 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
         "budget": _table(budget),
         "search": search or {},
     }
-    return job_of(check(table, Path.cwd(), name, live=columns is not None), columns)
+    job = job_of(check(table, Path.cwd(), name, live=columns is not None), columns)
+    if fingerprint is None:
+        return job
+    same_in_every_process = MemberRef(name=LIVE, knobs=(("fingerprint", fingerprint),))
+    return replace(job, digest=digest(replace(job, model=same_in_every_process)))
 
 
 def _table(noun: Any) -> Any:
@@ -74,17 +81,19 @@ def _table(noun: Any) -> Any:
     return table | {"source": source.name, **dict(source.knobs)} if isinstance(source, MemberRef) else table
 
 
-def _snapshot(model: Any, directory: Path) -> Live:
-    """The [model] table of a live model: cloudpickle of (kind, object, example input), read back by the source `live`."""
+def _snapshot(model: Any, directory: Path) -> tuple[str, Live]:
+    """The fingerprint of a live model, and its [model] table: cloudpickle of (kind, object, example) for the source `live`."""
     kind, obj, example = _kind(model)
+    stable = io.BytesIO()
     try:
+        _Fingerprint(stable).dump((kind, obj, example))
         payload = cloudpickle.dumps((kind, obj, example))
     except (pickle.PicklingError, TypeError) as error:
         raise JobError(
-            f"model: {type(obj).__name__} cannot be pickled ({error}); name a factory with source = 'python'"
+            f"model: {type(obj).__name__} cannot be pickled: {error}. Name a factory with source = 'python'"
         ) from error
-    sha256 = hashlib.sha256(payload).hexdigest()
-    path = directory.resolve() / f"{sha256}.pkl"
+    fingerprint = hashlib.sha256(stable.getvalue()).hexdigest()
+    path = directory.resolve() / f"{fingerprint}.pkl"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
@@ -92,7 +101,22 @@ def _snapshot(model: Any, directory: Path) -> Live:
         unfinished.replace(path)
     except OSError as error:
         raise StoreError(f"the model cannot be written to {path}: {error}") from error
-    return {"source": LIVE, "path": path, "sha256": sha256}
+    return fingerprint, {"source": LIVE, "path": path, "sha256": hashlib.sha256(payload).hexdigest()}
+
+
+class _Fingerprint(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles to bytes that are the same in every process; plain ones hold storage addresses, class ids, sets in any order."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(obj, torch.Tensor) and obj.layout == torch.strided and not obj.is_quantized:
+            numbers = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            return str(obj.dtype), tuple(obj.shape), hashlib.sha256(numbers).hexdigest()
+        if isinstance(obj, set | frozenset):
+            return sorted(map(repr, obj))
+        if isinstance(obj, str) and obj in cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:
+            return "class"
+        return None
 
 
 def _kind(model: Any) -> tuple[str, Any, Any]:
