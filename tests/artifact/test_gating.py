@@ -64,8 +64,7 @@ def verified(classifier, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
         (Floor(metric="accuracy", max_drop=0.5, confidence=0.99), 1),
         (Floor(metric="accuracy", max_drop=0.01, confidence=0.9), 0),
         (Floor(metric="macro_f1", max_drop=0.5), 1),
-        (Floor(metric="accuracy", minimum=0.89), 0),  # the original's 0.9 less 0.004
-        (Floor(metric="accuracy", minimum=0.8965), 1),
+        (Floor(metric="accuracy", minimum=0.1), 1),  # it was certified against the original only
         (Floor(metric="accuracy", max_drop=0.01, slices="language"), 1),
     ],
 )
@@ -75,11 +74,11 @@ def test_a_floor_is_met_only_by_a_certificate_as_strict(verified, floor: Floor, 
 
 def test_every_slice_needs_its_certificate(verified, classifier) -> None:
     overall: Certificate = classifier.artifact.manifest.certificates[0]
-    good, bad = replace(overall, slice="language=de"), replace(overall, slice="language=en", upper_bound=0.02, drop=0.015)
+    good, bad = replace(overall, slice="de"), replace(overall, slice="en", upper_bound=0.02, drop=0.015, candidate=0.885)
     floor = Floor(metric="accuracy", max_drop=0.01, slices="language")
     assert verified(floor, certificates=(overall, good))[0] == 0
     code, markdown = verified(floor, certificates=(overall, good, bad))
-    assert code == 1 and "drop 0.015 in language=en" in markdown
+    assert code == 1 and "1000 items in slice en" in markdown
     assert verified(replace(floor, slice_max_drop=0.03), certificates=(overall, good, bad))[0] == 0
     assert verified(FLOOR, certificates=(overall, good, bad))[0] == 0
 
@@ -94,3 +93,14 @@ def test_what_costs_more_than_the_original_is_refused(verified, classifier) -> N
     assert (
         "saves" not in verified(FLOOR, saving=None)[1] and "saves 50%" in verified(FLOOR, saving=replace(saving, value=0.5))[1]
     )
+
+
+def test_a_minimum_needs_a_certificate_about_a_minimum(verified, classifier) -> None:
+    against_original: Certificate = classifier.artifact.manifest.certificates[0]
+    against_minimum = replace(against_original, drop=0.85 - 0.9, upper_bound=-0.03, max_drop=0.0)  # so at least 0.88
+    given = (against_original, against_minimum)
+    assert verified(Floor(metric="accuracy", minimum=0.85), certificates=given)[0] == 0
+    code, markdown = verified(Floor(metric="accuracy", minimum=0.87), certificates=given)
+    assert code == 0 and "0.9, at least 0.88 with 95.0% confidence" in markdown
+    assert verified(Floor(metric="accuracy", minimum=0.88), certificates=given)[0] == 1
+    assert verified(FLOOR, certificates=given)[0] == 0 and verified(FLOOR, certificates=(against_minimum,))[0] == 1

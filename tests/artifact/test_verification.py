@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from farthing import codec
-from farthing.artifact import Verdict, load, verify
+from farthing import codec, plugins
+from farthing.artifact import Verdict, load, save, verify
 from farthing.artifact import manifest as manifests
+from farthing.conversions.base import Conversion
 from farthing.errors import ArtifactError
-from farthing.types import Floor
+from farthing.types import Context, Floor, MemberRef, Pipeline
 
 Copied = Callable[..., Path]
 
@@ -44,6 +46,35 @@ def test_an_untouched_artifact_passes(classifier, encoder) -> None:
         names = ["digests", "runs without torch", "answers", metric, "speed"]
         assert passed(verdict) == dict.fromkeys(names, True), verdict.checks
         assert verdict.passed
+
+
+def test_openvino_runs_without_torch(classifier, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    conversion = plugins.load(Conversion, "onnx_to_openvino")()
+    pipeline = conversion.convert(classifier.pipeline, tmp_path / "build", Context(calibration=()))
+    assert passed(saved_and_verified(pipeline, classifier, tmp_path / "artifact"))["runs without torch"]
+
+
+def test_scikit_learn_runs_without_torch(classifier, tmp_path: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    pytest.importorskip("skops")
+    from farthing import sklearn_form
+
+    items = classifier.sample.items
+    (tmp_path / "build").mkdir()
+    model = linear_model.LogisticRegression().fit(items.columns[0], items.labels)
+    verdict = saved_and_verified(sklearn_form.snapshot(model, tmp_path / "build"), classifier, tmp_path / "artifact")
+    assert passed(verdict)["runs without torch"]
+
+
+def saved_and_verified(pipeline: Pipeline, case: Any, directory: Path) -> Verdict:
+    chosen = case.decision.chosen
+    build = replace(chosen.deployment.build, runtime=MemberRef(name=pipeline.form))
+    decision = replace(case.decision, chosen=replace(chosen, deployment=replace(chosen.deployment, build=build)))
+    save(pipeline, directory, decision=decision, original_digest="e" * 64, carried=case.sample)
+    verdict = verify(directory)
+    assert verdict.passed and not any(name.startswith("torch") for name in load(directory).manifest.versions), verdict.checks
+    return verdict
 
 
 def test_a_changed_byte_is_refused_before_anything_is_opened(

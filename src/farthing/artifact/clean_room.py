@@ -25,6 +25,7 @@ from farthing.types import Array, Dataset, Deployment, Feeds, Measurement, Pipel
 
 ROUNDS = 15
 LONGEST_TIMING_S = 3.0
+LONGEST_S = 900.0
 DEFAULT_LENGTH = 32  # tokens, where no item says how long texts are
 KEPT_OUT = "torch"
 
@@ -45,17 +46,23 @@ def examine(pipeline: Pipeline, deployment: Deployment, items: Dataset | None, *
     question = {"pipeline": pipeline, "deployment": deployment, "items": items, "allow_torch": allow_torch}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"  # not its stdout: libraries print there
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", f"import {__name__} as clean_room; clean_room.main()", str(answer)],
-            input=json.dumps(codec.to_json(question)),
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            reason = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        reason = _reason_to_fail(answer, json.dumps(codec.to_json(question)))
+        if reason is not None:
             where = "in a clean process" if allow_torch else f"in a clean process without {KEPT_OUT}"
             raise ArtifactError(f"the model in {pipeline.directory} does not run {where}: {reason}")
         return Examination(**codec.from_json(json.loads(answer.read_text())))
+
+
+def _reason_to_fail(answer: Path, question: str) -> str | None:
+    """Run `main` in a fresh interpreter without the current folder in its path; None: it answered."""
+    command = [sys.executable, "-P", "-c", f"import {__name__} as clean_room; clean_room.main()", str(answer)]
+    try:
+        done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=LONGEST_S)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LONGEST_S:g} s"
+    if done.returncode == 0:
+        return None
+    return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
 
 
 def this_machine() -> str:

@@ -1,5 +1,6 @@
 """gate(): may this artifact be deployed? An exit code and a short Markdown verdict, for CI."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,27 +29,42 @@ def gate(directory: Path, floors: Sequence[Floor], *, trust: bool = False) -> tu
 
 
 def _floor(certificates: Sequence[Certificate], floor: Floor) -> Check:
-    limit = f"drop below {floor.max_drop:g}" if floor.max_drop is not None else f"at least {floor.minimum:g}"
+    limit = f"drop below {floor.max_drop:g}" if floor.minimum is None else f"at least {floor.minimum:g}"
     name = f"floor: {floor.metric}, {limit}, {floor.confidence:.0%} confidence"
-    given = [c for c in certificates if c.metric == floor.metric]
+    given = [c for c in certificates if c.metric == floor.metric and _is_about_minimum(c) == (floor.minimum is not None)]
     overall = [c for c in given if c.slice is None]
-    sliced = [c for c in given if c.slice is not None]
+    sliced = [c for c in given if c.slice is not None] if floor.slices else []
     if not overall or (floor.slices and not sliced):
-        return Check(name=name, passed=False, detail="no certificate was given for it. Optimize again with this floor")
-    proven = any(_proves(c, floor, floor.max_drop) for c in overall)
-    if floor.slices:
-        proven = proven and all(_proves(c, floor, floor.slice_max_drop or floor.max_drop) for c in sliced)
-    worst = max(overall + (sliced if floor.slices else []), key=lambda c: c.upper_bound)
-    where = "" if worst.slice is None else f" in {worst.slice}"
-    detail = f"drop {worst.drop:.2g}{where}, at most {worst.upper_bound:.2g} with {1 - worst.alpha:.1%} confidence"
-    return Check(name=name, passed=proven, detail=f"{detail}, {worst.num_items} items")
+        return Check(name=name, passed=False, detail="no certificate was given for it: optimize again with this floor")
+    slice_max_drop = floor.max_drop if floor.slice_max_drop is None else floor.slice_max_drop
+    proven = any(_proves(c, floor, floor.max_drop) for c in overall) and all(_proves(c, floor, slice_max_drop) for c in sliced)
+    worst = max((*overall, *sliced), key=lambda c: c.upper_bound)
+    found = f"drop {worst.drop:.2g}, at most {worst.upper_bound:.2g}"
+    if floor.minimum is not None:
+        found = f"{worst.candidate:.4g}, at least {_reference(worst) - worst.upper_bound:.4g}"
+    where = "" if worst.slice is None else f" in slice {worst.slice}"
+    return Check(
+        name=name, passed=proven, detail=f"{found} with {1 - worst.alpha:.1%} confidence, {worst.num_items} items{where}"
+    )
+
+
+def _reference(certificate: Certificate) -> float:
+    """What its drop is counted from: the original's value, or the minimum that was asked for."""
+    return certificate.drop + certificate.candidate
+
+
+def _is_about_minimum(certificate: Certificate) -> bool:
+    return not math.isclose(_reference(certificate), certificate.original, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _proves(certificate: Certificate, floor: Floor, max_drop: float | None) -> bool:
-    allowed = certificate.original - floor.minimum if floor.minimum is not None else max_drop
-    assert allowed is not None, "a floor has max_drop or minimum"
     sure_enough = certificate.alpha <= 1 - floor.confidence + 1e-9
-    return certificate.verdict == "PASS" and sure_enough and certificate.upper_bound < allowed
+    if floor.minimum is not None:
+        proven = _reference(certificate) - certificate.upper_bound > floor.minimum
+    else:
+        assert max_drop is not None, "a floor has max_drop or minimum"
+        proven = certificate.upper_bound < max_drop
+    return certificate.verdict == "PASS" and sure_enough and proven
 
 
 def _cost(manifest: Manifest) -> Check:
