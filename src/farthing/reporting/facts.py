@@ -1,0 +1,174 @@
+"""What the table and the page read out of a Decision, and how they write its figures."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from farthing.types import Candidate, Certificate, Decision, Deployment, Measurement
+from farthing.units import MILLION, SECONDS_PER_HOUR, ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """One figure as the report shows it: `predicted` ones are marked wherever they appear."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    predicted: bool = False
+    origin: str = ""  # the protocol of a measurement, the model of a prediction
+
+
+def name(deployment: Deployment) -> str:
+    """`str(deployment)` with what it leaves out: replicas and the machine."""
+    replicas = f" x {deployment.replicas} replicas" if deployment.replicas > 1 else ""
+    return f"{deployment}{replicas}{f' on {deployment.machine}' if deployment.machine else ''}"
+
+
+def saved(decision: Decision) -> Estimate | None:
+    """Share of the baseline's cost that the choice saves; None where nothing was chosen or nothing is saved."""
+    if decision.saving is None:
+        return None
+    ratio = decision.saving
+    return Estimate(value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low, origin=ratio.protocol)
+
+
+def estimate(candidate: Candidate, figure: str) -> Estimate | None:
+    """The measured figure of that name, else the predicted one, else None."""
+    measured = candidate.figure(figure)
+    if measured is not None:
+        return of_measurement(measured)
+    for guess in candidate.predictions:
+        if guess.name == figure:
+            return Estimate(value=guess.value, predicted=True, origin=guess.model)
+    return None
+
+
+def of_measurement(measured: Measurement) -> Estimate:
+    return Estimate(value=measured.value, low=measured.low, high=measured.high, origin=measured.protocol)
+
+
+def drop(candidate: Candidate) -> Estimate | None:
+    """Fall of the first floor's metric: from its certificate, else the figure `quality_drop` of the search split."""
+    if candidate.certificates:
+        first = candidate.certificates[0]
+        return Estimate(value=first.drop, high=first.upper_bound, origin=first.protocol)
+    return estimate(candidate, "quality_drop")
+
+
+def tightest(candidate: Candidate) -> Certificate | None:
+    """The certificate with the least margin relative to what is allowed; None where none was asked for."""
+    return max(candidate.certificates, key=lambda c: c.upper_bound / c.max_drop if c.max_drop else c.upper_bound, default=None)
+
+
+def max_drop(decision: Decision) -> float | None:
+    """The drop that the first floor allows."""
+    for candidate in everyone(decision):
+        if candidate.certificates:
+            return candidate.certificates[0].max_drop
+    return decision.floors[0].max_drop if decision.floors else None
+
+
+def everyone(decision: Decision) -> list[Candidate]:
+    """Every candidate once, in a fixed order: choice, baseline, measured ones (cheapest first), front, rejected.
+
+    One that was measured and turned down later is a single candidate with its figures and its reason.
+    """
+    found: list[Candidate] = []
+    deployments: list[Deployment] = []  # beside `found`; knobs need not be hashable
+    chosen = () if decision.chosen is None else (decision.chosen,)
+    for candidate in (*chosen, decision.baseline, *decision.candidates, *decision.front, *decision.rejected):
+        if candidate.deployment not in deployments:
+            deployments.append(candidate.deployment)
+            found.append(candidate)
+        elif candidate.rejected is not None:
+            place = deployments.index(candidate.deployment)
+            found[place] = replace(found[place], rejected=candidate.rejected)
+    return found
+
+
+def role(decision: Decision, candidate: Candidate) -> str:
+    """baseline, choice, finalist or candidate."""
+    if candidate.deployment == decision.baseline.deployment:
+        return "baseline"
+    if decision.chosen is not None and candidate.deployment == decision.chosen.deployment:
+        return "choice"
+    return "finalist" if candidate.certificates or candidate.latencies_s else "candidate"
+
+
+def finalists(decision: Decision) -> list[Candidate]:
+    """Baseline, choice, then those that were certified or driven with load, the cheapest first."""
+    ranks = {"baseline": 0, "choice": 1, "finalist": 2}
+    found = [c for c in everyone(decision) if role(decision, c) in ranks]
+    return sorted(found, key=lambda c: (ranks[role(decision, c)], c.cost.usd_per_million if c.cost else float("inf")))
+
+
+def nearest(decision: Decision, limit: int = 3) -> list[Candidate]:
+    """Candidates that came nearest to being chosen: tested ones by their margin, then priced ones by cost."""
+    others = [c for c in everyone(decision) if role(decision, c) in ("finalist", "candidate")]
+
+    def distance(candidate: Candidate) -> tuple[bool, float]:
+        test = tightest(candidate)
+        if test is not None:
+            return False, test.upper_bound - test.max_drop
+        return True, candidate.cost.usd_per_million if candidate.cost else float("inf")
+
+    return sorted((c for c in others if c.certificates or c.cost), key=distance)[:limit]
+
+
+def why_not(candidate: Candidate) -> str:
+    """Why this candidate was not chosen, in one sentence."""
+    if candidate.rejected is not None:
+        return f"{candidate.rejected.stage}: {candidate.rejected.reason}"
+    test = tightest(candidate)
+    if test is not None and test.verdict == "INCONCLUSIVE":
+        return f"about {test.items_missing:,} more items would settle whether it keeps {test.metric}"
+    if test is not None and test.verdict == "FAIL":
+        return f"{test.metric} may fall by {test.upper_bound:.3g}, {test.max_drop:.3g} is allowed"
+    return "another one is cheaper"
+
+
+def rejected_by_stage(decision: Decision) -> list[tuple[str, int]]:
+    """(stage, how many were turned down there), the busiest first."""
+    return Counter(c.rejected.stage for c in decision.rejected if c.rejected is not None).most_common()
+
+
+def usd(value: float) -> str:
+    """Cents where they matter, three significant digits below one dollar."""
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    if size >= 100:
+        return f"{sign}${size:,.0f}"
+    if size >= 1 or size == 0:
+        return f"{sign}${size:.2f}"
+    return f"{sign}${size:.{2 - math.floor(math.log10(size))}f}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def plain(value: float) -> str:
+    """Four significant digits, without an exponent where that can be read."""
+    if not math.isfinite(value):
+        return "unbounded"
+    if value == 0 or 1e-5 <= abs(value) < 1e4:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
+def seconds(value: float) -> str:
+    for limit, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (2 * SECONDS_PER_HOUR, 1 / 60, "min")):
+        if value < limit:
+            return f"{value * scale:.3g} {unit}"
+    hours = value / SECONDS_PER_HOUR
+    return f"{hours:.3g} h" if hours < 72 else f"{hours / 24:,.0f} days"
+
+
+def milliseconds(value: float) -> str:
+    return f"{ms(value):.3g} ms" if ms(value) < 1000 else f"{value:.3g} s"
+
+
+def count(value: float) -> str:
+    if value >= MILLION:
+        return f"{value / MILLION:,.3g} million"
+    return f"{value:,.0f}"

@@ -1,0 +1,245 @@
+"""Bill, choices and latencies as plotly.js reads them. Colours: Okabe and Ito's, which the colour-blind can tell apart."""
+
+import html
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from farthing.reporting.facts import (
+    Estimate,
+    drop,
+    estimate,
+    everyone,
+    finalists,
+    max_drop,
+    milliseconds,
+    name,
+    plain,
+    role,
+    usd,
+)
+from farthing.types import Candidate, Decision
+from farthing.units import ms
+
+Figure = dict[str, Any]  # {"data": [...], "layout": {...}}
+
+INK, MUTED, GRID = "#1b1f24", "#57606a", "#e4e2dc"
+BLUE, GREEN, VERMILLION, ORANGE, SKY, PURPLE, GREY = "#0072b2", "#009e73", "#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#8c959f"
+SYMBOLS = {"baseline": ("square", 14), "choice": ("star", 20), "finalist": ("diamond", 13), "candidate": ("circle", 11)}
+MAX_CURVE_POINTS = 400
+
+
+def bill(decision: Decision) -> Figure | None:
+    """Waterfall from the baseline's bill to the choice's: each step's own share, then what only their union saves."""
+    before, after = decision.baseline.cost, decision.chosen.cost if decision.chosen else None
+    if before is None or after is None or not decision.waterfall:
+        return None
+    measured = sorted((b for b in decision.waterfall if b.measured), key=lambda b: -b.usd_per_million_saved)
+    steps = [(b.step, -b.usd_per_million_saved) for b in measured]
+    rows = [*steps, ("steps together<br>(interaction)", -decision.interaction_usd_per_million)]
+    labels = ["today", *(_wrapped(label, 16) if label != rows[-1][0] else label for label, _ in rows), "with farthing"]
+    values = [before.usd_per_million, *(value for _, value in rows), after.usd_per_million]
+    trace = {
+        "type": "waterfall",
+        "x": labels,
+        "y": values,
+        "measure": ["absolute", *("relative" for _ in rows), "total"],
+        "text": [usd(value) for value in values],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "connector": {"line": {"color": GRID, "width": 1}},
+        "decreasing": {"marker": {"color": GREEN}},
+        "increasing": {"marker": {"color": VERMILLION}},
+        "totals": {"marker": {"color": BLUE}},
+        "hovertemplate": "%{x}<br>%{text} per million requests<extra></extra>",
+    }
+    return figure([trace], y={"title": {"text": "USD per million requests"}, "rangemode": "tozero", "tickprefix": "$"})
+
+
+def pareto(decision: Decision) -> Figure | None:
+    """Cost against quality lost, coloured by p99 latency; up and left is better. Predicted figures are hollow."""
+    shown = [(c, loss) for c in everyone(decision) if c.cost and (loss := _loss(decision, c))]
+    if len(shown) < 2:
+        return None
+    allowed = max_drop(decision)
+    certified = [loss.high or loss.value for c, loss in shown if c.certificates]
+    floor_y = max([2.5 * allowed if allowed else 0.0, *(1.1 * y for y in certified)]) or max(loss.value for _, loss in shown)
+    traces = [_front(decision, floor_y), *_points(decision, shown, floor_y)]
+    costs = [c.cost.usd_per_million for c, _ in shown if c.cost]
+    axis = {"type": "log"} if max(costs) > 12 * min(costs) else {"rangemode": "tozero"}
+    top = min([0.0, *(loss.value for _, loss in shown)]) - 0.12 * floor_y
+    y = {"title": {"text": "drop in quality (up is better)"}, "range": [1.12 * floor_y, top], "zeroline": False}
+    drawn = figure(traces, x={"title": {"text": "USD per million requests (left is cheaper)"}, "tickprefix": "$"} | axis, y=y)
+    if allowed is not None:
+        drawn["layout"]["shapes"] = [_line(y0=allowed), _band(allowed, 1.12 * floor_y)]
+        drawn["layout"]["annotations"] = [
+            _note(f"drop allowed: {plain(allowed)}", x=1, y=allowed, xref="paper", xanchor="right")
+        ]
+    return drawn
+
+
+def latencies(decision: Decision) -> Figure | None:
+    """Share of requests answered within t, for each deployment that was driven with load; ceilings are dashed."""
+    driven = [c for c in finalists(decision) if c.latencies_s]
+    if not driven:
+        return None
+    colours = {"baseline": GREY, "choice": BLUE}
+    spare = iter((ORANGE, GREEN, PURPLE, SKY) * len(driven))
+    traces: list[Figure] = []
+    for candidate in driven:
+        part = role(decision, candidate)
+        label = f"<b>{part}</b>: {_wrapped(name(candidate.deployment), 60)}"
+        line = {"color": colours.get(part) or next(spare), "width": 3 if part == "choice" else 2, "shape": "hv"}
+        x, y = _curve(candidate.latencies_s)
+        hover = "%{y:.1%} within %{x:.3g} ms<extra>" + part + "</extra>"
+        traces.append({"type": "scatter", "mode": "lines", "name": label, "x": x, "y": y, "line": line, "hovertemplate": hover})
+    x_axis = {"type": "log", "title": {"text": "latency, ms (log)"}, **decades([ms(s) for c in driven for s in c.latencies_s])}
+    drawn = figure(
+        traces, x=x_axis, y={"title": {"text": "share of requests answered"}, "tickformat": ".0%", "range": [0, 1.04]}
+    )
+    ceilings = decision.slo.ceilings() if decision.slo else ()
+    drawn["layout"]["shapes"] = [_line(x0=ms(limit)) for _, limit in ceilings]
+    drawn["layout"]["annotations"] = [
+        _note(f"p{p:g} ≤ {milliseconds(limit)}", x=math.log10(ms(limit)), y=0.04, yref="paper", xanchor="left")
+        for p, limit in ceilings
+    ]
+    return drawn
+
+
+def figure(data: Sequence[Figure], *, x: Figure | None = None, y: Figure | None = None) -> Figure:
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zerolinecolor": GRID,
+        "automargin": True,
+        "ticks": "outside",
+        "tickcolor": GRID,
+    }
+    layout = {
+        "autosize": True,
+        "margin": {"l": 64, "r": 24, "t": 24, "b": 56},
+        "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": axis | (x or {}),
+        "yaxis": axis | (y or {}),
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": GRID, "font": {"color": INK}, "align": "left"},
+    }
+    return {"data": list(data), "layout": layout}
+
+
+def _loss(decision: Decision, candidate: Candidate) -> Estimate | None:
+    return Estimate(value=0.0) if role(decision, candidate) == "baseline" else drop(candidate)
+
+
+def _front(decision: Decision, floor_y: float) -> Figure:
+    points = sorted(
+        (c.cost.usd_per_million, min(loss.value, floor_y)) for c in decision.front if c.cost and (loss := _loss(decision, c))
+    )
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Pareto front",
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {"color": MUTED, "dash": "dot", "width": 1.5},
+        "hoverinfo": "skip",
+    }
+
+
+def _points(decision: Decision, shown: Sequence[tuple[Candidate, Estimate]], floor_y: float) -> list[Figure]:
+    delays_ms = [ms(found.value) for c, _ in shown if (found := estimate(c, "latency_p99_s"))]
+    colours = {
+        "colorscale": "Viridis",
+        "reversescale": True,
+        "cmin": min(delays_ms, default=0),
+        "cmax": max(delays_ms, default=1),
+    }
+    bar = {"title": {"text": "p99, ms", "side": "right"}, "thickness": 12, "len": 0.9, "outlinewidth": 0}
+    traces: list[Figure] = []
+    for part, (symbol, size) in SYMBOLS.items():
+        group = [(c, loss) for c, loss in shown if role(decision, c) == part]
+        if not group:
+            continue
+        scale = colours | ({"colorbar": bar, "showscale": True} if delays_ms and not traces else {})
+        above = [loss.high - loss.value if loss.high is not None and loss.high <= 1.1 * floor_y else 0 for _, loss in group]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": part,
+                "x": [c.cost.usd_per_million for c, _ in group if c.cost],
+                "y": [min(loss.value, floor_y) for _, loss in group],
+                "error_y": {"type": "data", "array": above, "arrayminus": [0] * len(group), "color": MUTED, "thickness": 1.5},
+                "marker": _marker(group, symbol, size, floor_y) | scale,
+                "text": [_hover(c, loss) for c, loss in group],
+                "hovertemplate": f"%{{text}}<extra>{part}</extra>",
+            }
+        )
+    return traces
+
+
+def _marker(group: Sequence[tuple[Candidate, Estimate]], symbol: str, size: int, floor_y: float) -> Figure:
+    """Hollow where the cost or the latency is predicted; a triangle at the edge for a drop that is off the scale."""
+    delays = [estimate(c, "latency_p99_s") for c, _ in group]
+    hollow = [
+        (c.cost is not None and c.cost.predicted) or (d is not None and d.predicted)
+        for (c, _), d in zip(group, delays, strict=True)
+    ]
+    shapes = ["triangle-down" if loss.value > floor_y else symbol for _, loss in group]
+    return {
+        "color": [ms(delay.value) if delay else None for delay in delays],
+        "symbol": [f"{shape}-open" if is_open else shape for shape, is_open in zip(shapes, hollow, strict=True)],
+        "size": size,
+        "line": {"width": [2.5 if is_open else 1 for is_open in hollow]},
+    }
+
+
+def _hover(candidate: Candidate, loss: Estimate) -> str:
+    assert candidate.cost is not None
+    marks = {False: "", True: " (predicted)"}
+    delay = estimate(candidate, "latency_p99_s")
+    bound = f", at most {plain(loss.high)}" if loss.high is not None else ""
+    return "<br>".join(
+        [
+            _wrapped(name(candidate.deployment), 48),
+            f"{usd(candidate.cost.usd_per_million)} per million{marks[candidate.cost.predicted]}",
+            f"drop {plain(loss.value)}{bound}{marks[loss.predicted]}",
+            f"p99 {milliseconds(delay.value)}{marks[delay.predicted]}" if delay else "p99 not measured",
+        ]
+    )
+
+
+def _curve(ordered_s: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Latencies in ms and the share of requests at or below each, thinned to MAX_CURVE_POINTS."""
+    last = len(ordered_s) - 1
+    picked = sorted({round(i * last / (MAX_CURVE_POINTS - 1)) for i in range(MAX_CURVE_POINTS)})
+    return [ms(ordered_s[i]) for i in picked], [(i + 1) / len(ordered_s) for i in picked]
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Escaped and broken into lines: plotly reads `<br>` and a few tags in its texts."""
+    return "<br>".join(html.escape(line) for line in textwrap.wrap(text, width) or [""])
+
+
+def decades(values: Sequence[float]) -> Figure:
+    return {"dtick": 1} if max(values) > 300 * min(values) else {"dtick": "D2"}
+
+
+def _line(*, x0: float | None = None, y0: float | None = None) -> Figure:
+    """A dashed limit right across the plot, at x0 or at y0."""
+    dashes = {"type": "line", "line": {"color": VERMILLION, "dash": "dash", "width": 1.5}}
+    if x0 is not None:
+        return dashes | {"x0": x0, "x1": x0, "y0": 0, "y1": 1, "yref": "paper"}
+    return dashes | {"y0": y0, "y1": y0, "x0": 0, "x1": 1, "xref": "paper"}
+
+
+def _band(y0: float, y1: float) -> Figure:
+    area = {"type": "rect", "x0": 0, "x1": 1, "xref": "paper", "y0": y0, "y1": y1, "layer": "below"}
+    return area | {"fillcolor": "rgba(213,94,0,0.07)", "line": {"width": 0}}
+
+
+def _note(text: str, **place: Any) -> Figure:
+    return {"text": text, "showarrow": False, "yanchor": "bottom", "font": {"color": "#a04400", "size": 12}} | place

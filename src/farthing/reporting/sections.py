@@ -1,0 +1,246 @@
+"""The parts of the page, in the order in which they are read: each takes the Decision and gives its HTML."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from farthing.reporting import facts, plots, roofline
+from farthing.reporting.facts import Estimate, milliseconds, percent, plain, seconds, usd
+from farthing.reporting.markup import Safe, join, script_json, table, tag, term
+from farthing.types import Candidate, Certificate, Cost, Decision, Profile
+
+MARGIN_WIDTH = 160  # of the drawing, in its own units
+
+
+def bill(decision: Decision) -> Safe:
+    figure = _plot(plots.bill(decision), "bill", "Waterfall of the bill, from today's cost to the cost of the choice")
+    if figure is None:
+        return empty("Nothing is changed, so there is no saving to split into steps.")
+    intro = _lead(
+        "Each bar is one step's own share, by ", term("leave-one-out"), "; what is left over is ", term("interaction"), "."
+    )
+    unmeasured = [tag("li", tag("b", bar.step), f" has no bar: {bar.note}.") for bar in decision.waterfall if not bar.measured]
+    return join([intro, figure, tag("ul", *unmeasured) if unmeasured else Safe()])
+
+
+def choices(decision: Decision) -> Safe:
+    marks = (term("Pareto front"), "; hollow marks rest on a ", term("predicted"), " figure.")
+    figure = _plot(
+        plots.pareto(decision), "pareto", "Cost against drop in quality of every deployment, coloured by p99 latency"
+    )
+    head = ("", "deployment", "USD per million", "saved", "expected", "p50", "p99", "drop", "at most", "certificate")
+    rows = [_choice(decision, candidate) for candidate in facts.everyone(decision) if candidate.cost]
+    full = tag("details", tag("summary", f"All {len(rows)} priced deployments"), table(head, rows, numeric=range(2, 9)))
+    intro = _lead("Every deployment that was priced. The dotted line is the ", *marks)
+    return join([intro, figure or empty("Fewer than two deployments have both a cost and a measured quality."), full])
+
+
+def latency(decision: Decision) -> Safe:
+    figure = _plot(plots.latencies(decision), "latencies", "Share of requests answered within a given latency")
+    if figure is None:
+        return empty("No deployment was driven with load.")
+    return join(
+        [_lead(term("Latency", "latency"), " under load, each curve one deployment; dashed: the ceilings of the job."), figure]
+    )
+
+
+def quality(decision: Decision) -> Safe:
+    tested = [candidate for candidate in facts.finalists(decision) if candidate.certificates]
+    if not tested:
+        return empty("No candidate came as far as a certificate.")
+    intro = _lead(
+        "One ", term("certificate"), " for each metric and each ", term("finalist"), ", on items that the search never saw."
+    )
+    head = ("deployment", "metric", "original", "candidate", "drop", "at most", "allowed", "margin", "verdict", "items")
+    rows = [_certificate(candidate, test) for candidate in tested for test in candidate.certificates]
+    tests = [test for candidate in tested for test in candidate.certificates]
+    protocols = sorted({f"{test.protocol}, one-sided at {100 * (1 - test.alpha):.4g}%" for test in tests})
+    least = max(test.certifiable_drop for test in tests)
+    last = tag("p", f"{'; '.join(protocols)}. The least drop that this data could certify: {plain(least)}.", class_="fine")
+    return join([intro, table(head, rows, numeric=(2, 3, 4, 5, 6, 9)), last])
+
+
+def time(decision: Decision) -> Safe:
+    if decision.profile is None:
+        return empty("The original was not profiled.")
+    profile = decision.profile
+    head = ("what binds", "share of the time", "saves at most", "evidence")
+    rows = [(tag("b", f.cause), percent(f.share), percent(f.max_saving), f.evidence) for f in profile.findings]
+    parts = [
+        _lead("The original's operators on ", profile.device.name, f": {_request_time(profile)}."),
+        table(head, rows, numeric=(1, 2)),
+        _plot(roofline.time_by_kind(decision), "time-by-kind", "Time by kind of operator, against what the roofline allows"),
+        tag(
+            "p",
+            "Each dot is an operator, its area its time. The lines are the ",
+            term("roofline"),
+            f" ({profile.device.source}).",
+        ),
+        _plot(roofline.roofline(decision), "roofline", "Roofline: speed of each operator against its arithmetic intensity"),
+        _named_list("Not tried, because it cannot pay here", dict(profile.skipped)),
+    ]
+    return join(part for part in parts if part)
+
+
+def rejected(decision: Decision) -> Safe:
+    turned_down = [(c, c.rejected) for c in facts.everyone(decision) if c.rejected is not None]
+    if not turned_down:
+        return empty("No candidate was rejected.")
+    stages = facts.rejected_by_stage(decision)
+    options = (tag("option", f"{stage} ({number})", value=stage) for stage, number in stages)
+    controls = tag(
+        "p",
+        tag(
+            "input",
+            id="filter",
+            type="search",
+            placeholder="Search name or reason",
+            aria_label="Search the rejected candidates",
+        ),
+        tag("select", tag("option", "all stages", value=""), *options, id="stage", aria_label="Stage"),
+        tag("output", f"{len(turned_down)} shown", id="shown"),
+        class_="controls",
+    )
+    rows = [(tag("code", facts.name(c.deployment)), tag("b", why.stage), why.reason) for c, why in turned_down]
+    intro = _lead("Failure is data: every candidate that left the search, where it left and why.")
+    return join([intro, controls, table(("candidate", "stage", "reason"), rows, row_ids="rejected-rows")])
+
+
+def prices(decision: Decision) -> Safe:
+    parts: list[str] = [_lead("What a million requests use, at which price, where the price comes from and when it was seen.")]
+    chosen = [] if decision.chosen in (None, decision.baseline) else [("With farthing", decision.chosen)]
+    for title, candidate in (("Today", decision.baseline), *chosen):
+        if candidate is not None and candidate.cost is not None:
+            parts += [tag("h3", title), _cost_lines(candidate.cost)]
+    if decision.cheapest_rates_per_s:
+        low, high = decision.cheapest_rates_per_s
+        parts.append(tag("p", f"The choice stays the cheapest from {plain(low)} to {plain(high)} requests per second."))
+    if decision.cheapest_price_ratios:
+        low, high = decision.cheapest_price_ratios
+        parts.append(tag("p", f"It does so while a GiB-hour costs {plain(low)} to {plain(high)} times a vCPU-hour."))
+    return join(parts)
+
+
+def setting(decision: Decision) -> Safe:
+    search = {"machine time": seconds(decision.search_s), "cost": usd(decision.search_usd), "seed": str(decision.seed)}
+    splits = {split: f"{number:,} items" for split, number in decision.num_items.items()}
+    asked = [_describe(floor) for floor in decision.floors] + [_describe(x) for x in (decision.traffic, decision.slo) if x]
+    parts = [
+        tag("h3", "Asked for"),
+        tag("ul", *(tag("li", line) for line in asked)),
+        _named_list("Splits of the data", splits),
+        _named_list("The search", search),
+        _named_list("Environment", decision.environment),
+        tag("h3", "Notes") if decision.notes else Safe(),
+        tag("ul", *(tag("li", note) for note in decision.notes)),
+    ]
+    return join(parts)
+
+
+def _plot(figure: plots.Figure | None, name: str, label: str) -> Safe | None:
+    if figure is None:
+        return None
+    return tag(
+        "div",
+        tag("script", script_json(figure), type="application/json"),
+        class_="plot",
+        id=f"plot-{name}",
+        aria_label=label,
+        role="figure",
+    )
+
+
+def _lead(*words: str) -> Safe:
+    return tag("p", *words, class_="lead")
+
+
+def empty(text: str) -> Safe:
+    return tag("p", text, class_="empty")
+
+
+def _named_list(title: str, pairs: Mapping[str, str]) -> Safe:
+    if not pairs:
+        return Safe()
+    rows = (tag("div", tag("dt", key), tag("dd", value)) for key, value in pairs.items())
+    return join([tag("h3", title), tag("dl", *rows)])
+
+
+def _describe(asked: object) -> str:
+    """`Floor: metric spearman, max_drop 0.005, ...`: what was set, in the job file's own words."""
+    fields = ((key, getattr(asked, key)) for key in type(asked).__dataclass_fields__)  # type: ignore[attr-defined]
+    return f"{type(asked).__name__}: " + ", ".join(f"{key} {value}" for key, value in fields if value is not None)
+
+
+def _choice(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
+    assert candidate.cost is not None
+    today, lost = decision.baseline.cost, facts.drop(candidate)
+    cost = Estimate(value=candidate.cost.usd_per_million, predicted=candidate.cost.predicted)
+    saved = Estimate(value=1 - cost.value / today.usd_per_million, predicted=cost.predicted) if today else None
+    expected = next((Estimate(value=p.value) for p in candidate.predictions if p.name == "usd_per_million"), None)
+    return (
+        tag("b", facts.role(decision, candidate)),
+        tag("code", facts.name(candidate.deployment)),
+        shown(cost, usd),
+        shown(saved, percent),
+        shown(expected, usd),
+        shown(facts.estimate(candidate, "latency_p50_s"), milliseconds),
+        shown(facts.estimate(candidate, "latency_p99_s"), milliseconds),
+        shown(lost, plain),
+        plain(lost.high) if lost and lost.high is not None else "–",
+        verdict(facts.tightest(candidate)),
+    )
+
+
+def _certificate(candidate: Candidate, test: Certificate) -> tuple[str, ...]:
+    missing = f"{test.num_items:,}" + (f" (about {test.items_missing:,} missing)" if test.items_missing else "")
+    figures = (test.original, test.candidate, test.drop, test.upper_bound, test.max_drop)
+    metric = f"{test.metric}, {test.slice}" if test.slice else test.metric
+    return (tag("code", facts.name(candidate.deployment)), metric, *map(plain, figures), _margin(test), verdict(test), missing)
+
+
+def _margin(test: Certificate) -> Safe:
+    """Dot at the drop, bar up to its bound, on green as far as it is allowed and red beyond."""
+    bound = test.upper_bound if math.isfinite(test.upper_bound) else 2 * max(test.max_drop, test.drop)
+    low, high = 1.1 * min(0.0, test.drop), 1.15 * max(test.max_drop, bound, test.drop)
+
+    def x(value: float) -> str:
+        return f"{MARGIN_WIDTH * (value - low) / (high - low):.1f}"
+
+    def bar(start: float, end: float, class_: str) -> Safe:
+        return tag("line", x1=x(start), x2=x(end), y1="10", y2="10", class_=class_)
+
+    dot = tag("circle", cx=x(test.drop), cy="10", r="4")
+    lines = (bar(low, test.max_drop, "allowed"), bar(test.max_drop, high, "refused"), bar(test.drop, bound, "reach"), dot)
+    label = f"drop {plain(test.drop)}, at most {plain(test.upper_bound)}, {plain(test.max_drop)} allowed"
+    return tag("svg", *lines, class_="margin", viewBox=f"0 0 {MARGIN_WIDTH} 20", role="img", aria_label=label)
+
+
+def _cost_lines(cost: Cost) -> Safe:
+    head = ("what", "quantity per million", "unit", "USD per unit", "USD per million", "source", "seen")
+    rows = [
+        (line.sku, plain(line.quantity), line.unit, usd(line.usd_per_unit), usd(line.usd), line.source, line.observed_at)
+        for line in cost.lines
+    ]
+    total = f"{usd(cost.usd_per_million)} per million requests, {usd(cost.usd_per_month)} a month"
+    where = f" on {plain(cost.num_machines)} of {cost.machine}" if cost.machine else ""
+    power = f"; {cost.joules_per_million / 1e3:,.3g} kJ" if cost.joules_per_million is not None else ""
+    carbon = f" and {cost.grams_co2e_per_million:.3g} g CO2e per million ({cost.energy_source})" if power else ""
+    mark = shown(Estimate(value=0.0, predicted=True), lambda _: " ") if cost.predicted else Safe()
+    return join([table(head, rows, numeric=(1, 3, 4)), tag("p", total, where, power, carbon, ".", mark, class_="fine")])
+
+
+def _request_time(profile: Profile) -> str:
+    lengths = sorted(int(length) for length in profile.lengths)
+    spread = f"; lengths {lengths[0]} to {lengths[-1]}, half of them up to {lengths[len(lengths) // 2]}" if lengths else ""
+    return f"{milliseconds(profile.model_s)} in the model and {milliseconds(profile.host_s)} around it, a request{spread}"
+
+
+def shown(found: Estimate | None, write: Callable[[float], str]) -> Safe:
+    """A figure of a table or tile: a dash where there is none, a badge where it is predicted."""
+    if found is None:
+        return Safe("–")
+    badge = tag("span", "predicted", class_="predicted", title=found.origin) if found.predicted else Safe()
+    return join([write(found.value), badge])
+
+
+def verdict(test: Certificate | None) -> Safe:
+    return tag("span", test.verdict, class_=f"verdict {test.verdict.lower()}") if test else Safe("–")
