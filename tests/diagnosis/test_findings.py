@@ -93,7 +93,7 @@ def test_overhead_is_what_the_ceilings_do_not_ask_for() -> None:
 
 def test_overhead_vanishes_with_one_large_operator() -> None:
     assert found(measures(HEALTHY), "overhead") is None
-    assert reason(measures(HEALTHY), "compilation") is not None
+    assert reason(measures(HEALTHY), "cutting the overhead of calls") is not None
 
 
 UNLIKE = np.tile([10, 100], 32)
@@ -111,6 +111,12 @@ def test_padding_costs_attention_more_than_its_tokens() -> None:
     finding = found(attention, "padding")
     assert finding is not None
     assert finding.max_saving == pytest.approx(1 - (10**2 + 100**2) / (2 * 100**2))
+
+
+def test_padding_is_no_larger_a_share_than_the_model() -> None:
+    finding = found(measures(HEALTHY, lengths=UNLIKE, host_s=0.125), "padding")
+    assert finding is not None
+    assert finding.max_saving == pytest.approx(0.5 * 0.45)
 
 
 def test_padding_vanishes_with_equal_lengths() -> None:
@@ -198,7 +204,7 @@ def test_quantized_weights_skip_every_precision() -> None:
 def test_a_form_without_operators_is_judged_by_what_surrounds_it() -> None:
     m = measures(host_s=1.0)
     assert {f.cause for f in findings(m)} == {"host"}
-    assert not {"low precision and faster kernels", "compilation", "bf16"} & dict(skipped(m)).keys()
+    assert not {"low precision and faster kernels", "cutting the overhead of calls", "bf16"} & dict(skipped(m)).keys()
 
 
 def test_shares_add_up_and_bounds_stay_within_them() -> None:

@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from farthing.diagnosis.onnx_original import OnnxOriginal, _call
+from farthing.errors import ModelError
 from farthing.types import Pipeline, TensorSpec
 
 
@@ -54,6 +55,11 @@ def test_nodes_with_flops_and_bytes(original: OnnxOriginal, tmp_path: Path, monk
 
 def test_a_graph_has_no_sensitivities(original: OnnxOriginal) -> None:
     assert original.sensitivities(()).errors == ()
+
+
+def test_a_missing_provider_is_not_replaced_by_the_cpu(original: OnnxOriginal) -> None:
+    with pytest.raises(ModelError, match="no CUDAExecutionProvider"):
+        OnnxOriginal(original.pipeline, "cuda").run({"x": np.ones((1, 16), np.float32)}, 1)
 
 
 def facts(operator: str, inputs: list[dict[str, list[int]]], outputs: list[dict[str, list[int]]]) -> dict[str, object]:

@@ -68,6 +68,11 @@ def test_an_embedding_moves_only_the_rows_it_looks_up(timeline: Timeline) -> Non
     assert embedding.flops == 0
 
 
+def test_the_cost_of_tracing_is_taken_off_each_call(timeline: Timeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farthing.diagnosis.torch_original._instrument_s", lambda finish: 1e9)
+    assert {call.seconds for call in timeline(nn.ReLU(), np.ones((4, 16), np.float32))} == {0.0}
+
+
 def test_a_folder_without_a_module_says_what_to_do(torch_original: Callable[..., Pipeline]) -> None:
     pipeline = torch_original(nn.ReLU(), ("batch", 2))
     pipeline.path.write_bytes(b"no pickle")

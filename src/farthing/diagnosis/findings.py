@@ -17,7 +17,7 @@ ITEM_SHARE = {"bfloat16": 0.5, "int8": 0.25}  # bytes of a value over those of a
 REMEDIES = {  # cause -> the family of methods that mends it
     "compute": "low precision and faster kernels",
     "memory": "fusion and narrower data",
-    "overhead": "compilation",
+    "overhead": "cutting the overhead of calls",
     "padding": "length bucketing",
     "host": "faster tokenizing",
     "oversubscription": "fewer threads per stream",

@@ -8,7 +8,7 @@ from typing import Any
 
 from farthing.diagnosis.roofline import Call, flops, grouped, label
 from farthing.diagnosis.sensitivity import Sensitivities
-from farthing.errors import MissingExtra
+from farthing.errors import MissingExtra, ModelError
 from farthing.types import Feeds, Pipeline
 
 SECONDS_PER_TICK = 1e-6  # of the profile's clock
@@ -34,7 +34,7 @@ DTYPES = {"float": "float32", "uint8": "int8"}  # ONNX Runtime's name -> the nam
 
 
 class OnnxOriginal:
-    """A session per number of threads, with all graph optimizations, as a person would open it. Raises MissingExtra."""
+    """A session per number of threads, opened as a person would, with all graph optimizations. Raises MissingExtra, ModelError."""
 
     def __init__(self, pipeline: Pipeline, device_kind: str) -> None:
         self.pipeline, self.device_kind = pipeline, device_kind
@@ -78,8 +78,10 @@ class OnnxOriginal:
         options.enable_profiling = profiled
         options.profile_file_prefix = str(Path(tempfile.gettempdir()) / "farthing")
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-        providers = ["CUDAExecutionProvider"] if self.device_kind == "cuda" else ["CPUExecutionProvider"]
-        return onnxruntime.InferenceSession(str(self.pipeline.path), options, providers=providers)
+        provider = "CUDAExecutionProvider" if self.device_kind == "cuda" else "CPUExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise ModelError(f"this onnxruntime has no {provider}: install onnxruntime-gpu, or diagnose on the CPU")
+        return onnxruntime.InferenceSession(str(self.pipeline.path), options, providers=[provider])
 
 
 def _runs(session: Any) -> list[list[dict[str, Any]]]:
