@@ -26,12 +26,13 @@ class Embedder(nn.Module):  # type: ignore[misc]
 class Head(nn.Module):  # type: ignore[misc]
     """The one output of a transformers model that is its answer (`logits`, `last_hidden_state`, ...)."""
 
-    def __init__(self, model: nn.Module, argument_names: tuple[str, ...], output: str) -> None:
+    def __init__(self, model: nn.Module, output: str) -> None:
         super().__init__()
-        self.model, self.argument_names, self.output = model, argument_names, output
+        self.model, self.output = model, output
 
-    def forward(self, *arguments: Any) -> Any:
-        return getattr(self.model(**dict(zip(self.argument_names, arguments, strict=True))), self.output)
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return getattr(self.model(input_ids=input_ids, attention_mask=attention_mask, **types), self.output)
 
 
 def _mean(hidden_BLD: Any, mask_BL1: Any) -> Any:

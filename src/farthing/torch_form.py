@@ -1,15 +1,20 @@
 """The form `torch` on disk: a pickled nn.Module. How it is written, read and run; imports torch, so members import it late."""
 
+import copy
 import pickle
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import cloudpickle
 import numpy as np
 
-from farthing.errors import MissingExtra, ModelError
+from farthing.errors import BuildError, MissingExtra, ModelError
+from farthing.pipeline import write
+from farthing.probing import outputs_of, resized
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 try:
@@ -20,8 +25,40 @@ except ImportError as error:
 FILE = "module.pkl"
 
 
+def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: Feeds, directory: Path, **text: Any) -> Pipeline:
+    """Write `module` and describe its outputs by running what was written. `text`: tokenizer, max_length, pad_id.
+
+    Raises ModelError where the module cannot be pickled or run, or answers as `outputs_of` forbids.
+    """
+    try:
+        file = save(module, directory)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{type(module).__name__} cannot be pickled: {error}. Keep open files, locks and lambdas out of it."
+        ) from error
+    weights = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    traits = frozenset({"float_weights"} if weights <= {torch.float32} else ())
+    pipeline = Pipeline(
+        directory=directory, form="torch", file=file, inputs=inputs, outputs=(), traits=traits, pickled=True, **text
+    )
+    session = TorchSession(load(pipeline), inputs, threads=torch.get_num_threads())
+    try:
+        outputs = outputs_of(session.run, example, inputs)
+        if pipeline.max_length is not None:
+            session.run(resized(example, inputs, batch=1, length=pipeline.max_length))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, ModelError):
+            raise
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in example.items())
+        limit = "" if pipeline.max_length is None else f" (or at max_length = {pipeline.max_length})"
+        raise ModelError(f"{type(module).__name__} does not run on {shapes}{limit}: {error}") from error
+    return write(replace(pipeline, outputs=outputs))
+
+
 def save(module: torch.nn.Module, directory: Path) -> str:
     """Write `module` below `directory` and name the file. Equal modules give equal bytes, in any process."""
+    if any(part.training for part in module.modules()):
+        module = copy.deepcopy(module).eval()
     with (directory / FILE).open("wb") as file:
         _Pickler(file).dump(module)
     return FILE
@@ -42,9 +79,18 @@ def tensors(feeds: Feeds, inputs: Iterable[TensorSpec]) -> tuple[torch.Tensor, .
     return tuple(torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in inputs)
 
 
+def dynamic_shapes(pipeline: Pipeline) -> tuple[dict[int, Any], ...]:
+    """What torch.export is told about the axes of `pipeline.inputs`."""
+    dims = {"batch": torch.export.Dim("batch"), "length": torch.export.Dim("length", max=pipeline.max_length)}
+    return tuple({i: dims[name] for i, name in enumerate(s.shape) if isinstance(name, str)} for s in pipeline.inputs)
+
+
 def arrays(outputs: Any) -> list[Array]:
-    """What forward returned, as arrays: half precisions are widened to float32."""
+    """What forward returned, as arrays: half precisions are widened to float32. Raises ModelError for anything else."""
     values = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    for value in values:
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(f"forward returned a {type(value).__name__}: return a tensor, or a tuple of tensors")
     return [_widened(value).cpu().numpy() for value in values]
 
 
@@ -66,6 +112,37 @@ class TorchSession:
 
     def close(self) -> None:
         self._call = _closed
+
+
+def compiled(module: torch.nn.Module, *, dynamic: bool, num_shapes: int) -> Callable[..., Any]:
+    """Inductor with frozen weights; it compiles at the first call of each shape, and raises beyond `num_shapes` of them."""
+    return torch.compile(module, dynamic=dynamic, recompile_limit=num_shapes, options={"freezing": True})  # type: ignore[no-any-return]
+
+
+def open_package(pipeline: Pipeline, *, threads: int, streams: int) -> TorchSession:
+    """A package of AOTInductor, loaded once for each stream: one copy runs one call at a time."""
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(streams):
+        try:
+            idle.put(torch._inductor.aoti_load_package(str(pipeline.path)))
+        except RuntimeError as error:
+            raise BuildError(f"{pipeline.path} cannot be loaded on this processor: {error}") from error
+
+    def call(*arguments: torch.Tensor) -> Any:
+        package = idle.get()
+        try:
+            return package(*arguments)
+        finally:
+            idle.put(package)
+
+    return TorchSession(call, pipeline.inputs, threads=threads)
+
+
+def device(kind: str) -> torch.device:
+    """Raises BuildError if this torch has no such device."""
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise BuildError(f"this torch ({torch.__version__}) has no device {kind!r}. Install a build that has, or use cpu.")
+    return torch.device(kind)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]

