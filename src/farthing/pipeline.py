@@ -102,7 +102,9 @@ def synthetic(pipeline: Pipeline, batch_size: int, length: int, seed: int = 0) -
         elif spec.name == "token_type_ids":
             feeds[spec.name] = np.zeros(shape, dtype=spec.dtype)
         elif np.issubdtype(np.dtype(spec.dtype), np.integer):
-            feeds[spec.name] = generator.integers(0, 1000 if spec.name == "input_ids" else 2, shape).astype(spec.dtype)
+            feeds[spec.name] = generator.integers(0, _num_tokens(pipeline) if spec.name == "input_ids" else 2, shape).astype(
+                spec.dtype
+            )
         else:
             feeds[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
     return feeds
@@ -117,6 +119,13 @@ def _cast(pipeline: Pipeline, request: tuple[Any, ...]) -> tuple[Array, ...]:
         names = ", ".join(spec.name for spec in pipeline.inputs)
         raise DataError(f"a request has {len(request)} inputs, the model takes {len(pipeline.inputs)}: {names}")
     return tuple(np.asarray(value, dtype=spec.dtype) for value, spec in zip(request, pipeline.inputs, strict=True))
+
+
+def _num_tokens(pipeline: Pipeline) -> int:
+    """Of the vocabulary; 2 where the model takes ids but brought no tokenizer."""
+    if pipeline.tokenizer is None:
+        return 2
+    return int(_tokenizer(pipeline.directory / pipeline.tokenizer, pipeline.max_length).get_vocab_size())
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,211 @@
+"""Once the choice is made: the winner timed again, each of its steps left out, its worth reckoned, all of it packed."""
+
+import math
+import platform
+from dataclasses import replace
+from importlib import metadata
+
+import numpy as np
+
+from farthing import artifact, codec
+from farthing import pipeline as pipelines
+from farthing.artifact import Sample
+from farthing.measurement.service import normalized
+from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, search_usd
+from farthing.selection.search import Search
+from farthing.trial import baseline_trial, extend, screened, service_of, try_build, usd
+from farthing.types import Bar, Build, Decision, Deployment, Measurement, MemberRef, ServiceModel, Trial
+from farthing.units import MILLION
+from farthing.workshop import Workshop, usage_of
+
+CONFIRMATIONS = 2  # of measure(): each has several rounds of its own
+
+
+def complete(shop: Workshop, decision: Decision, search: Search) -> Decision:
+    """The decision with its saving re-measured, its waterfall, its break-even, the ranges in which it holds, and a summary."""
+    winner = _trial_of(shop, decision, search)
+    if decision.verdict == "saves" and winner is not None:
+        saving, bars = _confirmed(shop, winner), _waterfall(shop, winner)
+        saved = usd(decision.baseline) - usd(winner.candidate)
+        decision = replace(
+            decision,
+            saving=saving,
+            waterfall=bars,
+            interaction_usd_per_million=saved - sum(bar.usd_per_million_saved for bar in bars),
+        )
+    decision = _reckoned(shop, decision, search, winner)
+    return replace(decision, summary=_summary(decision), environment=_environment(shop))
+
+
+def pack(shop: Workshop, decision: Decision) -> Decision:
+    """Save the chosen build as an artifact; "keep" packs the original as it is, "nothing" packs nothing."""
+    if decision.chosen is None:
+        return decision
+    build = decision.chosen.deployment.build
+    directory = shop.original.directory
+    if build != shop.baseline.build:
+        directory = try_build(shop, build, num_candidates=1).directory or directory
+    verify = shop.job.splits.verify
+    carried = Sample(items=verify, original=shop.original_predictions("verify")) if shop.job.carry_sample else None
+    target = shop.store.directory / "artifact"
+    decision = replace(decision, artifact=target.name)
+    artifact.save(
+        pipelines.read(directory),
+        target,
+        decision=decision,
+        original_digest=codec.digest_tree(shop.original.directory),
+        carried=carried,
+    )
+    return decision
+
+
+def _confirmed(shop: Workshop, winner: Trial) -> Measurement:
+    """cost(winner) / cost(baseline) from fresh rounds in which the two take turns, after the choice was made.
+
+    In each round the winner's batch is timed against the baseline's; its whole bill is priced again with service times that
+    are as much slower or faster than the fitted ones. The median over rounds, and the order statistics around it.
+    """
+    return shop.store.once("confirmed", codec.digest(winner.candidate.deployment), lambda: _confirmation(shop, winner))
+
+
+def _confirmation(shop: Workshop, winner: Trial) -> Measurement:
+    deployment = winner.candidate.deployment
+    assert winner.directory is not None
+    layout = deployment.threads, deployment.streams
+    shape = deployment.batch_size, int(np.median(shop.lengths))
+    with shop.opened(winner.build, winner.directory, layout) as worker:
+        series = [shop.time(worker, [shape], layout) for _ in range(CONFIRMATIONS)]
+    service = service_of(winner, deployment)
+    fitted_s = replace(service, host_s=0.0).seconds(*shape)
+    factors = [s / fitted_s for times in series for s in normalized(times, shop.reference_s)[0]]
+    costs = sorted(_usd(shop, winner, deployment, _scaled(service, factor)) for factor in factors)
+    baseline_usd = usd(baseline_trial(shop).candidate)
+    return Measurement(
+        name="cost_ratio", value=float(np.median(costs)) / baseline_usd, unit="1",
+        low=costs[1] / baseline_usd, high=costs[-2] / baseline_usd, num_samples=len(costs),
+        protocol="after the choice, in turns with the baseline; median, second least and second largest of the rounds",
+    )  # fmt: skip
+
+
+def _waterfall(shop: Workshop, winner: Trial) -> tuple[Bar, ...]:
+    """What each step saves: the winner without it, measured and priced like every other trial."""
+    deployment = winner.candidate.deployment
+    bars = [_build_bar(shop, winner, str(step), _without(winner.build, step)) for step in winner.build.recipe]
+    if winner.build.runtime != shop.baseline.build.runtime:
+        bars.append(
+            _build_bar(shop, winner, str(winner.build.runtime), replace(winner.build, runtime=shop.baseline.build.runtime))
+        )
+    plain = shop.baseline
+    if deployment.bucketing:
+        bars.append(_deployment_bar(shop, winner, "bucketing by length", replace(deployment, bucketing=False)))
+    if deployment.batch_size != plain.batch_size:
+        alone = replace(deployment, batch_size=plain.batch_size, batch_delay_s=0.0, bucketing=False)
+        bars.append(_deployment_bar(shop, winner, f"batches of up to {deployment.batch_size}", alone))
+    if (deployment.threads, deployment.streams) != (plain.threads, plain.streams):
+        spread = replace(deployment, threads=plain.threads, streams=plain.streams)
+        bars.append(_deployment_bar(shop, winner, f"{deployment.streams} x {deployment.threads} threads", spread))
+    return tuple(bars)
+
+
+def _build_bar(shop: Workshop, winner: Trial, step: str, build: Build) -> Bar:
+    if not shop.feasible(build):
+        return _unmeasured(step, f"without it nothing runs: {build} is not possible")
+    trial = try_build(shop, build, num_candidates=1)
+    if not trial.services:
+        assert trial.candidate.rejected is not None
+        return _unmeasured(step, f"without it: {trial.candidate.rejected.reason}")
+    return _deployment_bar(shop, trial, step, replace(winner.candidate.deployment, build=build), usd(winner.candidate))
+
+
+def _deployment_bar(shop: Workshop, trial: Trial, step: str, deployment: Deployment, usd_with: float | None = None) -> Bar:
+    layout = deployment.threads, deployment.streams
+    if layout not in [(s.threads, s.streams) for s in trial.services]:
+        trial = shop.store.once("extended", codec.digest((trial.build, layout)), lambda: extend(shop, trial, layout))
+    without = _usd(shop, trial, deployment, service_of(trial, deployment))
+    if math.isinf(without):
+        return _unmeasured(step, "without it the latency ceilings are missed")
+    with_it = usd(trial.candidate) if usd_with is None else usd_with
+    return Bar(step=step, usd_per_million_without=without, usd_per_million_saved=without - with_it, measured=True)
+
+
+def _unmeasured(step: str, note: str) -> Bar:
+    return Bar(step=step, usd_per_million_without=math.nan, usd_per_million_saved=0.0, measured=False, note=note)
+
+
+def _without(build: Build, step: MemberRef) -> Build:
+    return replace(build, recipe=tuple(other for other in build.recipe if other != step))
+
+
+def _trial_of(shop: Workshop, decision: Decision, search: Search) -> Trial | None:
+    if decision.chosen is None:
+        return None
+    build = decision.chosen.deployment.build
+    trial = next((t for t in search.measured() if t.build == build), baseline_trial(shop))
+    return replace(trial, candidate=decision.chosen)
+
+
+def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial | None) -> Decision:
+    """What the search cost, when it has paid for itself, and over which rates and price ratios the choice holds."""
+    spent_usd = search_usd(shop.store.spent_s, shop.tariff)
+    decision = replace(decision, search_s=shop.store.spent_s, search_usd=spent_usd)
+    if winner is None:
+        return decision
+    saved_usd = (usd(decision.baseline) - usd(winner.candidate)) / MILLION
+    mine = _usage(shop, winner)
+    others = [
+        u for t in [baseline_trial(shop), *search.measured()] if t.build != winner.build and (u := _usage(shop, t)) is not None
+    ]
+    if mine is None:
+        return replace(decision, break_even_requests=break_even(spent_usd, saved_usd))
+    return replace(
+        decision,
+        break_even_requests=break_even(spent_usd, saved_usd),
+        cheapest_rates_per_s=cheapest_rates(mine, others, shop.demand, shop.tariff),
+        cheapest_price_ratios=cheapest_price_ratios(mine, others, shop.tariff) if shop.job.prices.mode == "share" else None,
+    )
+
+
+def _usage(shop: Workshop, trial: Trial) -> Usage | None:
+    deployment = replace(trial.candidate.deployment, replicas=1)
+    found = screened(shop, trial, deployment, service_of(trial, deployment))
+    return None if found is None else usage_of(trial.peak_bytes, found.deployment, found.simulated, found.capacity_per_s)
+
+
+def _summary(decision: Decision) -> str:
+    if decision.chosen is None:
+        return "Nothing that was tried keeps the floor and the latency ceilings at once."
+    before, after = usd(decision.baseline), usd(decision.chosen)
+    if decision.verdict == "keep" or decision.saving is None:
+        return f"Keep what you have: at {before:.4g} USD per million requests nothing certified is cheaper."
+    return (
+        f"Run {decision.chosen.deployment}: {after:.4g} instead of {before:.4g} USD per million requests, "
+        f"{1 - decision.saving.value:.0%} less, with the floor certified."
+    )
+
+
+def _environment(shop: Workshop) -> dict[str, str]:
+    """What a reader needs to judge or repeat the figures: the machine, Python, and every library farthing may have used."""
+    facts = {
+        "device": shop.device.name,
+        "cores": str(shop.num_cores),
+        "python": platform.python_version(),
+        "os": platform.platform(),
+    }
+    for requirement in metadata.requires("farthing") or ():
+        name = requirement.partition(";")[0].strip()
+        name = name[: next((i for i, c in enumerate(name) if not (c.isalnum() or c in "-_.")), len(name))]
+        try:
+            facts[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return facts
+
+
+def _usd(shop: Workshop, trial: Trial, deployment: Deployment, service: ServiceModel) -> float:
+    found = screened(shop, trial, deployment, service)
+    return math.inf if found is None else found.cost.usd_per_million
+
+
+def _scaled(service: ServiceModel, factor: float) -> ServiceModel:
+    c0, c1, c2, c3 = service.coefficients
+    return replace(service, coefficients=(c0 * factor, c1 * factor, c2 * factor, c3 * factor))

@@ -1,0 +1,191 @@
+"""After the search: the finalists are named, certified on `verify`, and driven under real load."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from farthing import codec
+from farthing.batching import BatchPolicy
+from farthing.certification.finalists import certify_finalists, name_finalists
+from farthing.errors import BuildError, LoadVoid
+from farthing.measurement import load, session
+from farthing.measurement.percentiles import latency_figures, samples_needed
+from farthing.measurement.workers import Worker
+from farthing.traffic import arrivals, rate_per_s
+from farthing.trial import baseline_trial, single, usd
+from farthing.types import (
+    Array,
+    Candidate,
+    Certificate,
+    Deployment,
+    Measurement,
+    Rejected,
+    Trial,
+)
+from farthing.workshop import Workshop
+
+DRIVE_S = 12.0  # of intended sending, at least
+MOST_DRIVE_S = 40.0  # a slower rate is driven harder, so that p99 has samples enough
+OFFLINE_ITEMS = 2000  # at most
+RUNS_OF_A_VOID_LOAD = 3
+LATENCIES_KEPT = 2000
+
+
+# ---------------------------------------------------------------- finalists and their certificates
+
+
+def finalists(shop: Workshop, trials: Sequence[Trial]) -> list[Trial]:
+    """At most three of the trials that are cheaper than the baseline, named before `verify` is opened."""
+    cheaper = sorted(
+        (t for t in trials if usd(t.candidate) < usd(baseline_trial(shop).candidate)), key=lambda t: usd(t.candidate)
+    )
+    data, original = shop.job.splits.search, shop.original_predictions("search")
+    survivors = {
+        codec.digest(t.build): shop.evidence(
+            data, original, shop.store.once("search answers", codec.digest(t.build), _recorded)
+        )
+        for t in cheaper
+    }
+    if not survivors:
+        return []
+    names = name_finalists(
+        survivors,
+        shop.job.floors,
+        num_verify=len(shop.job.splits.verify),
+        share=shop.alpha_share,
+    )
+    return [t for t in cheaper if codec.digest(t.build) in names]
+
+
+def certify(shop: Workshop, named: Sequence[Trial]) -> dict[str, tuple[Certificate, ...]]:
+    """Certificates on `verify` by the finalist's digest, recorded once."""
+    data = shop.job.splits.verify
+
+    def compute() -> dict[str, tuple[Certificate, ...]]:
+        original = shop.original_predictions("verify")
+        evidences = {}
+        for trial in named:
+            assert trial.directory is not None
+            with shop.opened(trial.build, trial.directory, (shop.num_cores, 1)) as worker:
+                answers = shop.predictions(worker, data)
+            evidences[codec.digest(trial.build)] = shop.evidence(data, original, answers)
+        return certify_finalists(evidences, shop.job.floors, share=shop.alpha_share, seed=shop.job.seed)
+
+    return shop.store.once("certificates", "verify", compute)
+
+
+# ---------------------------------------------------------------- driven load
+
+
+def drive(
+    shop: Workshop, baseline: Trial, named: Sequence[Trial], certificates: Mapping[str, tuple[Certificate, ...]]
+) -> tuple[Candidate, list[Candidate]]:
+    """The baseline and the certified finalists under real load, each recorded once; the others keep why they are out."""
+    loaded = [_driven(shop, baseline)]
+    for trial in named:
+        given = certificates[codec.digest(trial.build)]
+        trial = replace(trial, candidate=replace(trial.candidate, certificates=given, rejected=_uncertified(given)))
+        loaded.append(_driven(shop, trial) if trial.candidate.rejected is None else trial.candidate)
+    return loaded[0], loaded[1:]
+
+
+def _driven(shop: Workshop, trial: Trial) -> Candidate:
+    return shop.store.once("driven", codec.digest(trial.candidate.deployment), lambda: _drive(shop, trial))
+
+
+def _uncertified(certificates: Sequence[Certificate]) -> Rejected | None:
+    worst = min(certificates, key=lambda c: ("FAIL", "INCONCLUSIVE", "PASS").index(c.verdict))
+    if worst.verdict == "PASS":
+        return None
+    where = f" in slice {worst.slice}" if worst.slice else ""
+    reason = f"{worst.verdict} on {worst.metric}{where}: the drop may be {worst.upper_bound:.4g}, allowed is {worst.max_drop:g}"
+    if worst.verdict == "INCONCLUSIVE":
+        reason += f"; about {worst.items_missing} more items would settle it"
+    return Rejected(stage="certify", reason=reason)
+
+
+def _drive(shop: Workshop, trial: Trial) -> Candidate:
+    deployment, candidate = trial.candidate.deployment, trial.candidate
+    assert trial.directory is not None
+    try:
+        with shop.opened(deployment.build, trial.directory, (deployment.threads, deployment.streams)) as worker:
+            latencies_s, figures = _scenario(shop.job.traffic.scenario)(shop, worker, deployment)
+            peak_bytes = worker.rss_bytes()
+    except (LoadVoid, BuildError) as error:
+        return replace(candidate, rejected=Rejected(stage="load", reason=str(error)))
+    once = [single("peak_bytes", peak_bytes, "B", "resident memory of the worker after the driven load")]
+    kept = sorted(latencies_s)[:: max(1, len(latencies_s) // LATENCIES_KEPT)]
+    names = {f.name for f in (*figures, *once)}
+    older = tuple(f for f in candidate.figures if f.name not in names)
+    candidate = replace(candidate, figures=(*older, *figures, *once), latencies_s=tuple(float(s) for s in kept))
+    return replace(candidate, rejected=candidate.rejected or _missed_ceiling(shop, candidate))
+
+
+def _scenario(scenario: str) -> Callable[[Workshop, Worker, Deployment], tuple[Array, tuple[Measurement, ...]]]:
+    return {"server": _drive_server, "offline": _drive_offline, "single_stream": _drive_single_stream}[scenario]
+
+
+def _drive_server(shop: Workshop, worker: Worker, deployment: Deployment) -> tuple[Array, tuple[Measurement, ...]]:
+    """One replica's share of the rate, open loop; at a rate so low that p99 would need longer than MOST_DRIVE_S, harder."""
+    rate = (rate_per_s(shop.job.traffic) or 0.0) / deployment.replicas
+    rate = max(rate, samples_needed(99) / MOST_DRIVE_S)
+    num_requests = max(samples_needed(99) + 1, round(rate * DRIVE_S))
+    send_at_s = arrivals(shop.job.traffic, num_requests, rate, shop.job.seed)
+    policy = BatchPolicy(batch_size=deployment.batch_size, delay_s=deployment.batch_delay_s, bucketing=deployment.bucketing)
+    requests = _sample(shop, num_requests)
+    worker.call(session.answers, requests[:64], 1)  # warm, as a ready server is
+    for attempt in range(RUNS_OF_A_VOID_LOAD):
+        try:
+            run = load.drive(worker, requests, send_at_s, policy, timeout_s=shop.job.budget.trial_timeout_s)
+            break
+        except LoadVoid as void:
+            shop.store.record("void", str(void))
+            if attempt == RUNS_OF_A_VOID_LOAD - 1:
+                raise
+    protocol = f"open loop, {rate:.4g} requests/s, {num_requests} requests, from the intended send time"
+    busy_s = run.busy_s / num_requests
+    return run.latencies_s, (
+        *latency_figures(run.latencies_s.tolist(), protocol),
+        single("busy_s_per_request", busy_s, "s", protocol),
+    )
+
+
+def _drive_offline(shop: Workshop, worker: Worker, deployment: Deployment) -> tuple[Array, tuple[Measurement, ...]]:
+    requests = _sample(shop, min(OFFLINE_ITEMS, shop.job.traffic.num_items or OFFLINE_ITEMS))
+    arguments = requests, deployment.batch_size, deployment.bucketing
+    worker.call(load.run_offline, *arguments)
+    seconds = [worker.call(load.run_offline, *arguments) for _ in range(3)]
+    rates = [len(requests) / s for s in seconds]
+    throughput = Measurement(
+        name="throughput_per_s", value=float(np.median(rates)), unit="1/s", low=min(rates), high=max(rates),
+        num_samples=len(rates), protocol=f"{len(requests)} requests at once, tokenizing included, median of runs",
+    )  # fmt: skip
+    return np.array([]), (throughput,)
+
+
+def _drive_single_stream(shop: Workshop, worker: Worker, deployment: Deployment) -> tuple[Array, tuple[Measurement, ...]]:
+    requests = _sample(shop, samples_needed(99) + 1)
+    worker.call(load.run_single_stream, requests[:32])
+    latencies_s = worker.call(load.run_single_stream, requests)
+    return latencies_s, latency_figures(latencies_s.tolist(), f"closed loop, one request at a time, {len(requests)} requests")
+
+
+def _sample(shop: Workshop, num_requests: int) -> list[tuple[object, ...]]:
+    """Requests of the search split, drawn with the job's seed: the lengths that were simulated."""
+    requests = shop.job.splits.search.requests
+    drawn = np.random.default_rng(shop.job.seed).integers(len(requests), size=num_requests)
+    return [requests[i] for i in drawn]
+
+
+def _missed_ceiling(shop: Workshop, candidate: Candidate) -> Rejected | None:
+    for p, ceiling_s in shop.job.slo.ceilings():
+        figure = candidate.figure(f"latency_p{p:g}_s")
+        if figure is not None and figure.value > ceiling_s:
+            reached = f"{figure.value * 1e3:.1f} ms [{figure.low * 1e3:.1f}, {figure.high * 1e3:.1f}]"
+            return Rejected(stage="slo", reason=f"under load p{p:g} was {reached}, over its ceiling of {ceiling_s * 1e3:g} ms")
+    return None
+
+
+def _recorded() -> Array:
+    raise AssertionError("a trial with a cost has recorded its answers")

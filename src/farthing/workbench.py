@@ -1,0 +1,35 @@
+"""The steps that need a model in memory, as calls into a worker: the parent never imports torch or a runtime."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from farthing import plugins, transform
+from farthing.diagnosis import diagnose, load_or_measure
+from farthing.model_sources.base import ModelSource
+from farthing.types import Build, Context, Device, Feeds, MemberRef, Pipeline, Profile
+
+State = dict[str, Any]
+
+
+def snapshot(state: State, model: MemberRef, directory: Path, trust: bool) -> Pipeline:
+    return plugins.make(ModelSource, model).snapshot(directory, trust=trust)  # type: ignore[type-abstract]
+
+
+def ceilings(state: State, cache: Path) -> Device:
+    return load_or_measure(cache)
+
+
+def diagnosis(
+    state: State,
+    original: Pipeline,
+    requests: Sequence[tuple[Any, ...]],
+    device: Device,
+    calibration: Sequence[Feeds],
+    **facts: Any,
+) -> Profile:
+    return diagnose(original, requests, device, calibration=calibration, **facts)
+
+
+def build(state: State, original: Pipeline, wanted: Build, directory: Path, context: Context, cache: Path) -> Pipeline:
+    return transform.apply(original, wanted, directory, context, cache=cache)
