@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import pytest
 
+from farthing.pricing.tariff import GIB_PER_VCPU_PRICE
+
 ROWS = list(csv.DictReader(files("farthing.price_sources").joinpath("snapshot.csv").read_text().splitlines()))
 PROVIDERS = {"aws", "gcp", "azure", "lambda"}
 
@@ -35,3 +37,26 @@ def test_sizes_of_one_family_cost_alike_per_vcpu() -> None:
         if not row["accelerator"]:
             families.setdefault(family, []).append(float(row["usd_per_hour_on_demand"]) / float(row["vcpus"]))
     assert all(max(prices) / min(prices) < 1.01 for prices in families.values() if len(prices) > 1)
+
+
+@pytest.mark.parametrize(
+    ("lean", "large"),
+    [
+        ("n2-standard-2", "n2-highmem-2"),
+        ("c6i.large", "r6i.large"),
+        ("m6i.large", "r6i.large"),
+        ("Standard_D2s_v5", "Standard_E2s_v5"),
+    ],
+)
+def test_the_price_of_a_gib_is_of_the_size_that_shares_assume(lean: str, large: str) -> None:
+    """Two sizes that differ in memory only give the price of a GiB over that of a vCPU."""
+    (cores, gib, usd), (same_cores, more_gib, more_usd) = (
+        (float(row["vcpus"]), float(row["memory_gib"]), float(row["usd_per_hour_on_demand"]))
+        for sku in (lean, large)
+        for row in ROWS
+        if row["sku"] == sku
+    )
+    assert cores == same_cores
+    usd_per_gib = (more_usd - usd) / (more_gib - gib)
+    usd_per_vcpu = (usd - usd_per_gib * gib) / cores
+    assert GIB_PER_VCPU_PRICE / 1.3 < usd_per_gib / usd_per_vcpu < GIB_PER_VCPU_PRICE * 1.3

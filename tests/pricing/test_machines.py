@@ -56,6 +56,7 @@ def test_sizes_are_mixed_where_that_is_cheaper() -> None:
 def test_equal_cost_goes_to_fewer_machines() -> None:
     menu = (size("small", 0.1, 10.0), size("large", 0.3, 30.0))
     assert cheapest_fleet(menu, 90.0).counts == (0, 3)
+    assert cheapest_fleet(menu[::-1], 90.0).counts == (3, 0)
 
 
 def test_a_spare_is_as_large_as_what_may_be_lost() -> None:

@@ -52,8 +52,8 @@ def fleets(menu: Sequence[Size], rate_per_s: float, spare_machines: int = 0) -> 
     """All fleets that no other beats in both price and rate, the cheapest first, until one carries `rate_per_s`.
 
     This is the step function of cost over rate: from the rate that one fleet carries to that of the next, the next is the
-    cheapest. With spares: the dearest loss is of the largest machines, so that each spare must be as large as any that
-    carries; for each largest carrying size, the spares are of the cheapest size no smaller.
+    cheapest. With spares: the worst loss is that of the largest machines, so each spare is as large as any that carries.
+    For each size as the largest that carries, the spares are of the cheapest size no smaller; the best of these fleets stay.
     """
     fronts = []
     for largest in {size.capacity_per_s for size in menu}:
