@@ -54,7 +54,7 @@ def test_nodes_with_flops_and_bytes(original: OnnxOriginal, tmp_path: Path, monk
 
 
 def test_a_graph_has_no_sensitivities(original: OnnxOriginal) -> None:
-    assert original.sensitivities(()).errors == ()
+    assert original.sensitivities((), 1).errors == ()
 
 
 def test_a_missing_provider_is_not_replaced_by_the_cpu(original: OnnxOriginal) -> None:

@@ -142,7 +142,7 @@ def test_the_timed_batch_has_the_typical_padded_length(text_original: Write, dev
 def test_threads_default_to_what_the_environment_asks(
     torch_original: Write, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", str(num_cores() + 3))
+    monkeypatch.setenv("OMP_NUM_THREADS", f"{num_cores() + 3},1")
     profile = diagnose(torch_original(Streaming(), ("batch", 8)), arrays(2, 8), device)
     told = [*(f.evidence for f in profile.findings), *(reason for _, reason in profile.skipped)]
     assert any(f"threads={num_cores() + 3} on" in line for line in told)

@@ -80,6 +80,10 @@ def test_instruments_that_slowed_the_operators_are_scaled_away() -> None:
     assert [op.seconds for op in ops] == [1.5, 0.5]
 
 
+def test_operators_too_short_to_be_seen_leave_everything_between_them() -> None:
+    assert [(op.kind, op.seconds) for op in place([call(0.0)], 1.0, DEVICE, threads=4)] == [("dispatch", 1.0), ("linear", 0.0)]
+
+
 def test_a_form_without_calls_has_no_operators() -> None:
     assert place([], 1.0, DEVICE, threads=1) == ()
 

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ DTYPES = {"float": "float32", "uint8": "int8"}  # ONNX Runtime's name -> the nam
 
 
 class OnnxOriginal:
-    """A session per number of threads, opened as a person would, with all graph optimizations. Raises MissingExtra, ModelError."""
+    """A session per number of threads, opened as a person would: all graph optimizations. Raises MissingExtra, ModelError."""
 
     def __init__(self, pipeline: Pipeline, device_kind: str) -> None:
         self.pipeline, self.device_kind = pipeline, device_kind
@@ -64,7 +65,7 @@ class OnnxOriginal:
         fastest = min(_runs(session), key=lambda run: sum(event["dur"] for event in run))
         return grouped([_call(shapes[_node(event)], event["dur"] * SECONDS_PER_TICK) for event in fastest])
 
-    def sensitivities(self, calibration: tuple[Feeds, ...]) -> Sensitivities:
+    def sensitivities(self, calibration: Sequence[Feeds], threads: int) -> Sensitivities:
         """None: a graph has no layers to swap; its quantizers rank the nodes themselves."""
         return Sensitivities()
 

@@ -38,7 +38,7 @@ class Original(Protocol):
     def timeline(self) -> tuple[Call, ...]:
         """The operators of the fastest traced batch; empty where the form hides them."""
 
-    def sensitivities(self, calibration: tuple[Feeds, ...]) -> Sensitivities:
+    def sensitivities(self, calibration: Sequence[Feeds], threads: int) -> Sensitivities:
         """Of its layers to int8; empty where it has none that can be changed alone."""
 
 
@@ -60,14 +60,15 @@ def diagnose(
     """
     if not requests:
         raise DataError("diagnosing needs at least one request: the search split is empty")
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or num_cores())
+    threads = threads or _default_threads()
     encoded = pipelines.encode(original, requests[:MAX_REQUESTS])
     batch_size = min(batch_size, len(encoded))
     lengths = np.array([pipelines.length(e, original) for e in encoded])
     feeds = _typical_batch(original, encoded, lengths, batch_size)
     model = _open(original, device.kind)
     batch_s_by_threads = _batch_seconds(model, feeds, threads, device)
-    layers = model.sensitivities(tuple(calibration)) if calibration and _is_float(original) else Sensitivities()
+    fastest = min(batch_s_by_threads, key=batch_s_by_threads.__getitem__)
+    layers = model.sensitivities(calibration, fastest) if calibration and _is_float(original) else Sensitivities()
     measures = Measures(
         ops=place(model.timeline(), batch_s_by_threads[threads], device, threads),
         device=device,
@@ -90,6 +91,11 @@ def diagnose(
         sensitivities=layers.errors,
         skipped=skipped(measures),
     )
+
+
+def _default_threads() -> int:
+    """OMP_NUM_THREADS may list a number for each level of nesting."""
+    return int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or num_cores())
 
 
 def _typical_batch(original: Pipeline, encoded: list[tuple[Array, ...]], lengths: Array, batch_size: int) -> Feeds:
@@ -131,7 +137,7 @@ class _SessionOriginal:
     def timeline(self) -> tuple[Call, ...]:
         return ()
 
-    def sensitivities(self, calibration: tuple[Feeds, ...]) -> Sensitivities:
+    def sensitivities(self, calibration: Sequence[Feeds], threads: int) -> Sensitivities:
         return Sensitivities()
 
 

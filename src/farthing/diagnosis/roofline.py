@@ -38,7 +38,7 @@ def place(calls: Sequence[Call], batch_s: float, device: Device, threads: int) -
     if not calls:
         return ()
     timed_s = sum(call.seconds for call in calls)
-    scale = min(1.0, batch_s / timed_s)
+    scale = min(1.0, batch_s / timed_s) if timed_s else 1.0
     ops = [_placed(call, call.seconds * scale, device, threads) for call in calls]
     if timed_s < batch_s:
         ops.append(_dispatch(batch_s - timed_s))

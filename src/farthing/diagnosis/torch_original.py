@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,10 @@ class TorchOriginal:
         fastest = min(self.traces, key=lambda calls: sum(seconds for _, seconds in calls))
         return grouped([replace(call, seconds=max(0.0, seconds - instrument_s)) for call, seconds in fastest])
 
-    def sensitivities(self, calibration: tuple[Feeds, ...]) -> Sensitivities:
+    def sensitivities(self, calibration: Sequence[Feeds], threads: int) -> Sensitivities:
+        import torch
+
+        torch.set_num_threads(threads)
         return sensitivities(self.module, [self.tensors(feeds) for feeds in calibration])
 
     def tensors(self, feeds: Feeds) -> "tuple[torch.Tensor, ...]":
