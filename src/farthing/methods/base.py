@@ -1,10 +1,17 @@
 """The contract of a method: one change of a model that makes it cheaper."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from farthing.types import Context, Pipeline, Profile
+import numpy as np
+
+from farthing.errors import BuildError, DataError
+from farthing.types import Context, Feeds, Pipeline, Profile
+
+MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
+WEIGHTED = frozenset({"linear", "conv", "conv_transpose"})  # kinds of operator that multiply by weights
 
 
 class Method(ABC):
@@ -37,3 +44,53 @@ class Method(ABC):
     @abstractmethod
     def predicted_speedup(self, profile: Profile) -> float:
         """Guess, from the profile alone, of time(original) / time(after); orders the search, proves nothing."""
+
+
+def calibration(context: Context) -> tuple[Feeds, ...]:
+    """The batches that ranges are taken from. Raises BuildError if they have too few rows, DataError for NaN and infinity."""
+    num_rows = sum(len(next(iter(feeds.values()))) for feeds in context.calibration)
+    if num_rows < MIN_CALIBRATION_ROWS:
+        raise BuildError(
+            f"static int8 takes its ranges from at least {MIN_CALIBRATION_ROWS} rows; the calibrate split has {num_rows}. "
+            "Give more data, or use a dynamic method."
+        )
+    for number, feeds in enumerate(context.calibration):
+        for name, values in feeds.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise DataError(f"input {name!r} of calibration batch {number} holds NaN or infinity. Remove such items.")
+    return context.calibration
+
+
+def kept_in_float(num_layers: int, context: Context, paths: Mapping[str, str]) -> list[str]:
+    """Operators of the `num_layers` most sensitive layers; `paths` maps each operator to what its graph calls its place.
+
+    Graphs write the torch path a.b.0.c as /a/b.0/c/MatMul (ONNX) or __module.a.b.0.c/aten::linear/MatMul (OpenVINO).
+    Raises BuildError if so many layers were not measured, or naming one that matches no operator.
+    """
+    if num_layers > len(context.sensitivities):
+        raise BuildError(f"keep_float={num_layers}, but the sensitivity of only {len(context.sensitivities)} layers is known.")
+    kept: list[str] = []
+    for layer, _ in context.sensitivities[:num_layers]:
+        found = [name for name, path in paths.items() if f".{layer}." in f".{path.replace('/', '.')}."]
+        if not found:
+            raise BuildError(f"layer {layer!r} cannot be kept in float: no operator of this graph bears its name.")
+        kept += found
+    return kept
+
+
+def amdahl(profile: Profile, kinds: Iterable[str], dtype: str) -> float:
+    """1 / (1 - share + share * peak_float32 / peak_dtype), with share the part of the request's time in ops of `kinds`."""
+    peaks, kinds = profile.device.flops_per_s, frozenset(kinds)
+    model_s = sum(op.seconds for op in profile.ops) or 1.0
+    share = sum(op.seconds for op in profile.ops if op.kind in kinds) / model_s
+    share *= profile.model_s / (profile.model_s + profile.host_s)
+    return 1.0 / (1.0 - share + share * peaks["float32"] / peaks[dtype])
+
+
+def slower_peak(profile: Profile, dtype: str, least: float = 1.2) -> str | None:
+    """Why `dtype` cannot pay on this device, or None where its peak is at least `least` times that of float32."""
+    peaks = profile.device.flops_per_s
+    if dtype not in peaks:
+        return f"{profile.device.name} has no measured {dtype} peak"
+    ratio = peaks[dtype] / peaks["float32"]
+    return None if ratio >= least else f"{dtype} reaches only {ratio:.2f} times the float32 peak of {profile.device.name}"

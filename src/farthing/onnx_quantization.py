@@ -1,0 +1,59 @@
+"""What ONNX Runtime's quantizers need to know of a graph: a prepared copy, the places of its operators, shared tables."""
+
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from farthing.errors import BuildError, MissingExtra
+from farthing.onnx_form import FILE, tensors
+from farthing.types import Pipeline
+
+SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the modules around an operator, outermost first
+
+
+@contextmanager
+def prepared(source: Pipeline) -> Iterator[Path]:
+    """A temporary copy of the model with shapes inferred, constants folded and batch norms fused. Raises MissingExtra."""
+    try:
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", "onnx") from error
+    directory, level = Path(tempfile.mkdtemp(prefix="farthing-")), logging.root.level
+    try:
+        logging.root.setLevel(logging.ERROR)  # the quantizers' advice goes to the root logger
+        quant_pre_process(str(source.path), str(directory / FILE), skip_symbolic_shape=True)
+        yield directory / FILE
+    finally:
+        logging.root.setLevel(level)
+        shutil.rmtree(directory)
+
+
+def places(graph: Any, op_types: frozenset[str]) -> dict[str, str]:
+    """Name of each operator of these types -> where it comes from: its own name, and the modules that its metadata note."""
+    found = {}
+    for node in graph.node:
+        if node.op_type in op_types:
+            noted = {entry.key: entry.value for entry in node.metadata_props}
+            scopes = [scope.strip(" '\"") for scope in noted.get(SCOPES, "").strip("[]").split(",")]
+            found[node.name] = "/".join([node.name, *scopes])
+    return found
+
+
+def shared_tables(graph: Any) -> list[str]:
+    """Names of Gather operators whose table another operator reads too: one axis of scales cannot serve both."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    return [node.name for node in graph.node if node.op_type == "Gather" and readers[node.input[0]] > 1]
+
+
+def check_int8(path: Path) -> None:
+    """Raises BuildError if no weight of the model is stored in 8 bits."""
+    import onnx
+
+    int8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    if not any(tensor.data_type in int8 and len(tensor.dims) > 1 for tensor in tensors(onnx.load(path).graph)):
+        raise BuildError("no MatMul, Gemm or Conv with constant float weights is left to quantize. Drop this step.")

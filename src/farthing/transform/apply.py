@@ -1,0 +1,64 @@
+"""Carry out a plan: convert, run the methods, keep what other builds can share, look at the outputs."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from farthing import codec, plugins
+from farthing import pipeline as pipelines
+from farthing.conversions.base import Conversion
+from farthing.methods.base import Method
+from farthing.transform.check import Step, check
+from farthing.transform.verify import verify
+from farthing.types import Build, Context, Pipeline
+
+
+def apply(original: Pipeline, build: Build, directory: Path, context: Context, *, cache: Path | None = None) -> Pipeline:
+    """Write the pipeline that `build`'s runtime is to open into `directory`. Runs in a worker process, one at a time a cache.
+
+    Results of all but the last method stay in `cache`, named by what led to them, for builds that begin alike (and for a
+    later call, if this one is killed). Raises RecipeError (see `check`), BuildError or DataError (see the members), and
+    WrongOutput for NaN, infinity or another shape; it does not judge quality.
+    """
+    plan = check(original.form, original.traits, build)
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="farthing-") as folder:
+            result = _carry_out(plan, original, directory, context, Path(folder))
+    else:
+        cache.mkdir(parents=True, exist_ok=True)
+        result = _carry_out(plan, original, directory, context, cache)
+    verify(result, build, context)
+    return result
+
+
+def _carry_out(plan: Sequence[Step], original: Pipeline, directory: Path, context: Context, cache: Path) -> Pipeline:
+    origin = (codec.digest_tree(original.directory), codec.digest(context))
+    current = original
+    for number, step in enumerate(plan, 1):
+        if number == len(plan) and step.kind == "method":
+            return _take(step, current, directory, context)
+        prefix = tuple((s.kind, s.ref) for s in plan[:number])
+        current = _shared(step, current, context, cache / codec.digest((origin, prefix)))
+    shutil.copytree(current.directory, directory, dirs_exist_ok=True)
+    return pipelines.read(directory)
+
+
+def _shared(step: Step, source: Pipeline, context: Context, place: Path) -> Pipeline:
+    """The result of `step` in the folder `place`, which is there whole or not at all: it is renamed when complete."""
+    if not place.exists():
+        making = place.with_suffix(".part")
+        shutil.rmtree(making, ignore_errors=True)  # whoever began it was killed
+        _take(step, source, making, context)
+        making.rename(place)
+    return pipelines.read(place)
+
+
+def _take(step: Step, source: Pipeline, directory: Path, context: Context) -> Pipeline:
+    if step.kind == "conversion":
+        conversion = plugins.make(Conversion, step.ref)  # type: ignore[type-abstract]
+        result = conversion.convert(source, directory, context)
+    else:
+        result = plugins.make(Method, step.ref).apply(source, directory, context)  # type: ignore[type-abstract]
+    assert (result.form, result.traits) == (step.form, step.traits), f"{step.ref} broke its promise: {result}"
+    return result
