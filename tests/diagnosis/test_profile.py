@@ -19,8 +19,9 @@ Write = Callable[..., Pipeline]
 
 
 @pytest.fixture(autouse=True)
-def short_rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("farthing.diagnosis.profile.ROUNDS_S", 0.3)
+def a_few_rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("farthing.diagnosis.profile.ROUNDS_S", 0.0)
+    monkeypatch.setattr("farthing.diagnosis.profile.LEAST_ROUNDS", 10)
     monkeypatch.setattr("farthing.diagnosis.profile.HOST_S", 0.1)
     threads = torch.get_num_threads()
     yield
@@ -66,11 +67,10 @@ def test_overhead_of_many_tiny_operators(torch_original: Write, device: Device) 
 def test_compute_of_a_large_product_and_memory_of_a_long_stream(torch_original: Write, device: Device) -> None:
     product = torch_original(large_product(1024), ("batch", 1024))
     computing = diagnose(product, arrays(256, 1024), device, batch_size=256, threads=1)
-    assert saving(computing, "compute") > 0.3
-    assert saving(computing, "memory") < 0.2
+    assert saving(computing, "compute") > 5 * saving(computing, "memory")
     assert {op.kind for op in computing.ops if op.bound == "compute"} == {"linear"}
     streaming = diagnose(torch_original(Streaming(), ("batch", 2**20)), arrays(2, 2**20), device, batch_size=2, threads=1)
-    assert saving(streaming, "memory") > 0.3
+    assert saving(streaming, "memory") > 0.1
     assert saving(streaming, "compute") == 0.0
     assert "low precision and faster kernels" in dict(streaming.skipped)
 

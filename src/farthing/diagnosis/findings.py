@@ -7,7 +7,7 @@ import numpy as np
 
 from farthing.diagnosis.sensitivity import Sensitivities
 from farthing.types import Array, Device, Finding, Op
-from farthing.units import ms
+from farthing.units import mib, ms
 
 LEAST_SAVING = 0.02  # share of the cost; what saves less is skipped
 BATCH_OF_BUCKETS = 32  # batches in which length bucketing is judged, whatever the original's own are
@@ -101,7 +101,7 @@ def _memory(m: Measures) -> Finding:
     narrow = ITEM_SHARE["int8"] if m.float_weights else 1.0
     left_s = sum(op.seconds * op.roofline_fraction * narrow for op in ops if op.kind not in FUSIBLE)
     moved = sum(op.bytes for op in ops)
-    evidence = f"{_kinds(ops)} move {moved / 2**20:.1f} MiB a batch at {_fraction(ops):.0%} of the memory's bandwidth"
+    evidence = f"{_kinds(ops)} move {mib(moved):.1f} MiB a batch at {_fraction(ops):.0%} of the memory's bandwidth"
     return _finding(m, "memory", ops, left_s=left_s, evidence=evidence)
 
 

@@ -23,7 +23,7 @@ from farthing.types import Array, Device, Feeds, Pipeline, Profile
 MAX_REQUESTS = 2048  # of the sample whose lengths are looked at
 HOST_S = 0.5  # of encoding and collating
 ROUNDS_S = 3.0  # of timed batches ...
-LEAST_ROUNDS = 2  # ... but at least so many rounds
+LEAST_ROUNDS = 3  # ... but at least so many rounds
 
 
 class Original(Protocol):
