@@ -1,0 +1,1 @@
+"""The open set of data sources: one file each, the contract in base.py."""
