@@ -211,6 +211,11 @@ def _figures(shop: Workshop, pipeline: Pipeline, evidence: Evidence, peak_bytes:
     )
 
 
+def _convincing(evidence: Evidence, job: Job) -> bool:
+    asked = [question for floor in job.floors for question in questions(evidence, floor)]
+    return all(quick_bounds(q, SEARCH_ALPHA, job.seed).at(len(q))[1] < q.limit for q in asked)
+
+
 def _drop(evidence: Evidence, job: Job) -> Measurement:
     """The drop of the first floor's metric on the search split: what the Pareto front is drawn with, no certificate."""
     question, *_ = questions(evidence, job.floors[0])

@@ -442,6 +442,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One build tried: its best deployment as measured and simulated, and what a later step needs to open it again."""
+
+    build: Build
+    candidate: Candidate
+    directory: Path | None = None  # of the build's pipeline; None: it was rejected before there was one
+    services: tuple[ServiceModel, ...] = ()  # one per layout of the cores
+    times: tuple[ServiceTimes, ...] = ()
+    peak_bytes: float = 0.0
+    convincing: bool = False  # on the search split, the bound of every floor's drop is inside its limit
+    seconds: float = 0.0  # that the trial took
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """One bar of the bill's waterfall: what the winner would cost without this step, measured by leaving it out."""
 

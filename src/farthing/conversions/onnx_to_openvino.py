@@ -15,7 +15,6 @@ from farthing.types import Context, Pipeline
 class OnnxToOpenVino(Conversion):
     source: ClassVar[str] = "onnx"
     target: ClassVar[str] = "openvino"
-    carries: ClassVar[frozenset[str]] = frozenset({"float_weights", "int8"})
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         openvino = openvino_form.openvino()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from farthing import onnx_form, sklearn_form
 from farthing.conversions.base import Conversion
 from farthing.errors import BuildError, MissingExtra
@@ -35,7 +37,6 @@ def _graph(estimator: Any, source: Pipeline) -> Any:
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
         from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-        from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
     except ImportError as error:
         raise MissingExtra("skl2onnx", "sklearn") from error
     kind = type(estimator).__name__
@@ -47,9 +48,16 @@ def _graph(estimator: Any, source: Pipeline) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside skl2onnx; outputs are checked
             types = [(features.name, FloatTensorType([None, *features.shape[1:]]))]
-            model = select_model_inputs_outputs(to_onnx(estimator, initial_types=types, options=options), outputs)
+            model = to_onnx(estimator, initial_types=types, options=options)
     except (RuntimeError, ValueError, TypeError, NameError, MissingConverter, MissingShapeCalculator) as error:
-        raise BuildError(f"skl2onnx cannot convert {kind}: {str(error)[:300]}. Keep the runtime sklearn.") from error
+        raise BuildError(
+            f"skl2onnx cannot convert {kind}: {str(error).partition(' and attributes')[0]}. Keep the runtime sklearn."
+        ) from error
+    unasked = [
+        output for output in model.graph.output if output.name not in outputs
+    ]  # labels: the runtime prunes what only they need
+    for output in unasked:
+        model.graph.output.remove(output)
     for spec, output in zip(source.outputs, model.graph.output, strict=True):
         if spec.shape == ("batch",):
             _flatten(onnx, model.graph, output)
@@ -61,6 +69,6 @@ def _flatten(onnx: Any, graph: Any, output: Any) -> None:
     column = f"{output.name}_column"
     for node in graph.node:
         node.output[:] = [column if name == output.name else name for name in node.output]
-    graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.np.array([-1]), f"{column}_shape"))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), f"{column}_shape"))
     graph.node.append(onnx.helper.make_node("Reshape", [column, f"{column}_shape"], [output.name]))
     del output.type.tensor_type.shape.dim[1:]

@@ -79,9 +79,14 @@ def _export(module: Any, arguments: tuple[Any, ...], source: Pipeline, path: Pat
 
 def _fuse(path: Path, config: Any) -> None:
     from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
 
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = False  # it counts the mask's ones: right for padding at the end only
     heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
-    fused = optimizer.optimize_model(str(path), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0)
+    fused = optimizer.optimize_model(
+        str(path), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0, optimization_options=options
+    )
     if not fused.get_fused_operator_statistics()["Attention"]:
         raise BuildError("ONNX Runtime found no attention that it can fuse in this model: switch fuse_attention off")
     fused.save_model_to_file(str(path))

@@ -47,7 +47,7 @@ def choose(job: Job, profile: Profile, baseline: Candidate, finalists: Sequence[
 
 def _untried(search: Search) -> list[Candidate]:
     """Builds that were proposed but never asked for, with why."""
-    best = search.best_usd()
+    best = search.best_usd(convincing=True)
     rejected = []
     for proposal in search.untried():
         mean, optimistic = search.predicted_usd(proposal), search.optimistic_usd(proposal)

@@ -30,20 +30,20 @@ class Search:
     proposals: list[Proposal]
     baseline_usd: float
     skipped: tuple[tuple[str, str], ...] = ()  # (member, why it cannot pay here)
-    prior_trials: int = 3  # tried whatever the model says
+    least_trials: int = 3  # that end in a price, before the model's word is taken
     _trials: dict[Proposal, Trial] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._names = sorted({name for p in self.proposals for name in p.features})
 
     def ask(self) -> Proposal | None:
-        """The next build to try, or None when no other can be expected to be cheaper than the best."""
+        """The next build to try, or None when no other can be expected to be cheaper than the best that keeps the floor."""
         untried = [p for p in self.proposals if p not in self._trials]
         if not untried:
             return None
         optimistic = {p: self.optimistic_usd(p) for p in untried}
         best = min(untried, key=lambda p: optimistic[p])
-        if len(self._trials) >= self.prior_trials and optimistic[best] >= self.best_usd():
+        if len(self._told()) >= self.least_trials and optimistic[best] >= self.best_usd(convincing=True):
             return None
         return best
 
@@ -58,8 +58,9 @@ class Search:
     def rejected(self) -> list[Trial]:
         return [trial for trial in self._trials.values() if trial.candidate.rejected is not None]
 
-    def best_usd(self) -> float:
-        return min((usd for _, usd, _ in self._told()), default=math.inf)
+    def best_usd(self, *, convincing: bool = False) -> float:
+        """Of all trials, or of those whose floors the search split already bears out: a doubtful one must not end the search."""
+        return min((usd for _, usd, trial in self._told() if trial.convincing or not convincing), default=math.inf)
 
     def predicted_usd(self, proposal: Proposal) -> float:
         return math.exp(self._posterior(proposal)[0])
