@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from farthing.types import Candidate, Certificate, Decision, Deployment, Measurement
+from farthing.types import Candidate, Certificate, Decision, Deployment, Floor, Measurement
 from farthing.units import MILLION, SECONDS_PER_HOUR, ms
 
 
@@ -49,11 +49,11 @@ def of_measurement(measured: Measurement) -> Estimate:
 
 
 def drop(candidate: Candidate) -> Estimate | None:
-    """Fall of the first floor's metric: from its certificate, else the figure `quality_drop` of the search split."""
+    """Fall of the first floor's metric: from its certificate, else the figure `drop` of the search split."""
     if candidate.certificates:
         first = candidate.certificates[0]
         return Estimate(value=first.drop, high=first.upper_bound, origin=first.protocol)
-    return estimate(candidate, "quality_drop")
+    return estimate(candidate, "drop")
 
 
 def tightest(candidate: Candidate) -> Certificate | None:
@@ -116,21 +116,56 @@ def nearest(decision: Decision, limit: int = 3) -> list[Candidate]:
     return sorted((c for c in others if c.certificates or c.cost), key=distance)[:limit]
 
 
-def why_not(candidate: Candidate) -> str:
-    """Why this candidate was not chosen, in one sentence."""
-    if candidate.rejected is not None:
-        return f"{candidate.rejected.stage}: {candidate.rejected.reason}"
-    test = tightest(candidate)
-    if test is not None and test.verdict == "INCONCLUSIVE":
-        return f"about {test.items_missing:,} more items would settle whether it keeps {test.metric}"
-    if test is not None and test.verdict == "FAIL":
-        return f"{test.metric} may fall by {test.upper_bound:.3g}, {test.max_drop:.3g} is allowed"
-    return "another one is cheaper"
+def why_not(decision: Decision, candidate: Candidate) -> str:
+    """Why this candidate was not chosen: every promise that it does not keep."""
+    reasons = [] if candidate.rejected is None else [f"{candidate.rejected.stage}: {candidate.rejected.reason}"]
+    for test in candidate.certificates if not reasons else ():
+        if test.verdict == "INCONCLUSIVE":
+            reasons.append(f"about {test.items_missing:,} more items would settle whether it keeps {test.metric}")
+        elif test.verdict == "FAIL":
+            reasons.append(f"{test.metric} may fall by {plain(test.upper_bound)}, {plain(test.max_drop)} is allowed")
+    for percentile, limit in decision.slo.ceilings() if decision.slo else ():
+        found = estimate(candidate, f"latency_p{percentile:g}_s")
+        if found is not None and found.value > limit:
+            reasons.append(f"p{percentile:g} is {milliseconds(found.value)}, {milliseconds(limit)} is allowed")
+    return "; ".join(reasons) or "another one is cheaper"
 
 
 def rejected_by_stage(decision: Decision) -> list[tuple[str, int]]:
     """(stage, how many were turned down there), the busiest first."""
     return Counter(c.rejected.stage for c in decision.rejected if c.rejected is not None).most_common()
+
+
+def asked(decision: Decision) -> list[str]:
+    """Floors, traffic and ceilings, in words."""
+    lines = [_floor(floor) for floor in decision.floors]
+    if decision.traffic is not None:
+        lines.append(f"{decision.traffic.scenario} traffic {traffic(decision)}".strip())
+    return [*lines, f"latency: {ceilings(decision)}"] if ceilings(decision) else lines
+
+
+def traffic(decision: Decision) -> str:
+    told = decision.traffic
+    if told is None:
+        return ""
+    if told.requests_per_month is not None:
+        return f"of {count(told.requests_per_month)} requests a month"
+    if told.rate_per_s is not None:
+        return f"at {plain(told.rate_per_s)} requests per second"
+    return f"of {count(told.num_items)} items a run" if told.num_items else ""
+
+
+def ceilings(decision: Decision) -> str:
+    limits = decision.slo.ceilings() if decision.slo else ()
+    return ", ".join(f"p{p:g} up to {milliseconds(limit)}" for p, limit in limits)
+
+
+def _floor(floor: Floor) -> str:
+    limits = [] if floor.max_drop is None else [f"may drop by at most {plain(floor.max_drop)}"]
+    limits += [] if floor.minimum is None else [f"must reach {plain(floor.minimum)}"]
+    allowed = floor.max_drop if floor.slice_max_drop is None else floor.slice_max_drop
+    limits += [] if floor.slices is None or allowed is None else [f"by {plain(allowed)} in each {floor.slices}"]
+    return f"{floor.metric} {' and '.join(limits)}, shown at {100 * floor.confidence:g}% confidence"
 
 
 def usd(value: float) -> str:
@@ -149,11 +184,16 @@ def percent(share: float) -> str:
 
 def plain(value: float) -> str:
     """Four significant digits, without an exponent where that can be read."""
+    size = abs(value)
     if not math.isfinite(value):
         return "unbounded"
-    if value == 0 or 1e-5 <= abs(value) < 1e4:
-        return f"{value:.4g}"
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.3g}"
+    if size >= 1e9 or 0 < size < 1e-6:
+        return f"{value:.3g}"
+    if size >= 1e4:
+        return f"{value:,.0f}"
+    decimals = 3 - math.floor(math.log10(size)) if size else 0
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def seconds(value: float) -> str:

@@ -67,16 +67,17 @@ def _body(decision: Decision) -> Safe:
 
 def _header(decision: Decision) -> Safe:
     brand = tag("p", tag("b", "farthing"), " ", decision.job_name, " ", tag("code", decision.job_digest), class_="brand")
+    limits = facts.ceilings(decision)
+    allowed = f"{limits} allowed" if limits else ""
+    power = decision.baseline.cost.energy_source if decision.baseline.cost else ""
     tiles = (
         _saving(decision),
         _change(decision, "USD per million requests", lambda c: _cost(c, "usd_per_million"), usd),
-        _change(decision, "USD per month", lambda c: _cost(c, "usd_per_month"), usd, note=_traffic(decision)),
+        _change(decision, "USD per month", lambda c: _cost(c, "usd_per_month"), usd, note=facts.traffic(decision)),
         _quality(decision),
-        _change(decision, "Latency, p99", lambda c: facts.estimate(c, "latency_p99_s"), milliseconds, note=_ceilings(decision)),
+        _change(decision, "Latency, p99", lambda c: facts.estimate(c, "latency_p99_s"), milliseconds, note=allowed),
         _break_even(decision),
-        _change(
-            decision, "Energy per million", lambda c: _cost(c, "joules_per_million"), _kilojoules, note=_energy_source(decision)
-        ),
+        _change(decision, "Energy per million", lambda c: _cost(c, "joules_per_million"), _kilojoules, note=power),
         _change(decision, "CO2e per million", lambda c: _cost(c, "grams_co2e_per_million"), lambda grams: f"{grams:.3g} g"),
     )
     shown_tiles = tag("dl", *(tile for tile in tiles if tile), class_="tiles")
@@ -101,8 +102,9 @@ def _change(
     if before is None and after is None:
         return None
     if after is None:
-        return _tile(what, join([sections.shown(before, write), " today"]), note)
-    return _tile(what, join([tag("s", sections.shown(before, write), " → "), sections.shown(after, write)]), note)
+        return _tile(what, sections.shown(before, write), join(["today", note] if note else ["today"], "; "))
+    was = join(["instead of ", sections.shown(before, write)])
+    return _tile(what, sections.shown(after, write), join([was, note] if note else [was], "; "))
 
 
 def _cost(candidate: Candidate, field: str) -> Estimate | None:
@@ -137,26 +139,6 @@ def _break_even(decision: Decision) -> Safe | None:
     return _tile("Break-even", f"{count(requests)} requests", note)
 
 
-def _traffic(decision: Decision) -> str:
-    traffic = decision.traffic
-    if traffic is None:
-        return ""
-    if traffic.requests_per_month is not None:
-        return f"{count(traffic.requests_per_month)} requests a month"
-    if traffic.rate_per_s is not None:
-        return f"at {plain(traffic.rate_per_s)} requests per second"
-    return f"{count(traffic.num_items)} items a run" if traffic.num_items else ""
-
-
-def _ceilings(decision: Decision) -> str:
-    ceilings = decision.slo.ceilings() if decision.slo else ()
-    return "; ".join(f"p{percentile:g} of {milliseconds(limit)} allowed" for percentile, limit in ceilings)
-
-
-def _energy_source(decision: Decision) -> str:
-    return decision.baseline.cost.energy_source if decision.baseline.cost else ""
-
-
 def _kilojoules(joules: float) -> str:
     return f"{joules / 1e3:,.3g} kJ"
 
@@ -171,7 +153,7 @@ def _instead(decision: Decision) -> Safe:
             sections.shown(_cost(c, "usd_per_million"), usd),
             sections.shown(facts.estimate(c, "latency_p99_s"), milliseconds),
             sections.verdict(facts.tightest(c)),
-            facts.why_not(c),
+            facts.why_not(decision, c),
         )
         for c in facts.nearest(decision)
     ]
@@ -188,5 +170,8 @@ def _words() -> Safe:
 
 
 def _footer(decision: Decision) -> Safe:
-    run = tag("p", "Check it elsewhere: ", tag("code", f"farthing verify {decision.artifact}")) if decision.artifact else Safe()
-    return tag("footer", run, tag("p", "The same facts for other tools: decision.json beside this page."))
+    beside = "decision.json, beside this page, holds the same facts for other tools."
+    if decision.artifact is None:
+        return tag("footer", tag("p", beside))
+    command = tag("code", f"farthing verify {decision.artifact}")
+    return tag("footer", tag("p", "To check what was packed, here or elsewhere: ", command, ". ", beside))

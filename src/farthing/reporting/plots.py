@@ -4,6 +4,7 @@ import html
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from farthing.reporting.facts import (
@@ -19,7 +20,7 @@ from farthing.reporting.facts import (
     role,
     usd,
 )
-from farthing.types import Candidate, Decision
+from farthing.types import Candidate, Cost, Decision
 from farthing.units import ms
 
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}}
@@ -27,34 +28,48 @@ Figure = dict[str, Any]  # {"data": [...], "layout": {...}}
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#e4e2dc"
 BLUE, GREEN, VERMILLION, ORANGE, SKY, PURPLE, GREY = "#0072b2", "#009e73", "#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#8c959f"
 SYMBOLS = {"baseline": ("square", 14), "choice": ("star", 20), "finalist": ("diamond", 13), "candidate": ("circle", 11)}
+DELAY_COLOURS = [[0, "#35a36d"], [0.4, "#31688e"], [1, "#440154"]]  # the dark part of viridis: it shows on white
 MAX_CURVE_POINTS = 400
 
 
 def bill(decision: Decision) -> Figure | None:
     """Waterfall from the baseline's bill to the choice's: each step's own share, then what only their union saves."""
     before, after = decision.baseline.cost, decision.chosen.cost if decision.chosen else None
-    if before is None or after is None or not decision.waterfall:
+    if decision.verdict != "saves" or before is None or after is None:
         return None
     measured = sorted((b for b in decision.waterfall if b.measured), key=lambda b: -b.usd_per_million_saved)
-    steps = [(b.step, -b.usd_per_million_saved) for b in measured]
-    rows = [*steps, ("steps together<br>(interaction)", -decision.interaction_usd_per_million)]
-    labels = ["today", *(_wrapped(label, 16) if label != rows[-1][0] else label for label, _ in rows), "with farthing"]
-    values = [before.usd_per_million, *(value for _, value in rows), after.usd_per_million]
-    trace = {
+    steps = [(_wrapped(b.step, 24), -b.usd_per_million_saved) for b in measured]
+    rest = ("interaction", -decision.interaction_usd_per_million) if steps else ("all steps", _change(before, after))
+    labels, changes = zip(*steps, rest, strict=True)
+    rows = ["today", *labels, "with farthing"]
+    levels = list(accumulate(changes, initial=before.usd_per_million))
+    bars = {
         "type": "waterfall",
-        "x": labels,
-        "y": values,
-        "measure": ["absolute", *("relative" for _ in rows), "total"],
-        "text": [usd(value) for value in values],
-        "textposition": "outside",
-        "cliponaxis": False,
+        "orientation": "h",
+        "y": rows,
+        "x": [before.usd_per_million, *changes, after.usd_per_million],
+        "measure": ["absolute", *("relative" for _ in changes), "total"],
         "connector": {"line": {"color": GRID, "width": 1}},
         "decreasing": {"marker": {"color": GREEN}},
         "increasing": {"marker": {"color": VERMILLION}},
         "totals": {"marker": {"color": BLUE}},
-        "hovertemplate": "%{x}<br>%{text} per million requests<extra></extra>",
+        "hoverinfo": "skip",
     }
-    return figure([trace], y={"title": {"text": "USD per million requests"}, "rangemode": "tozero", "tickprefix": "$"})
+    texts = {
+        "type": "scatter",
+        "mode": "text",
+        "y": rows,
+        "x": [levels[0], *map(max, pairwise(levels)), levels[-1]],  # where each bar ends on the right
+        "text": [f" {usd(levels[0])}", *(f" {_signed(change)}" for change in changes), f" {usd(after.usd_per_million)}"],
+        "textposition": "middle right",
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+    }
+    span = [1.1 * min(0.0, *levels), 1.35 * max(levels)]
+    x_axis = {"title": {"text": "USD per million requests"}, "range": span, "tickprefix": "$"}
+    drawn = figure([bars, texts], x=x_axis, y={"autorange": "reversed", "showgrid": False})
+    drawn["layout"]["showlegend"] = False
+    return drawn
 
 
 def pareto(decision: Decision) -> Figure | None:
@@ -69,8 +84,8 @@ def pareto(decision: Decision) -> Figure | None:
     costs = [c.cost.usd_per_million for c, _ in shown if c.cost]
     axis = {"type": "log"} if max(costs) > 12 * min(costs) else {"rangemode": "tozero"}
     top = min([0.0, *(loss.value for _, loss in shown)]) - 0.12 * floor_y
-    y = {"title": {"text": "drop in quality (up is better)"}, "range": [1.12 * floor_y, top], "zeroline": False}
-    drawn = figure(traces, x={"title": {"text": "USD per million requests (left is cheaper)"}, "tickprefix": "$"} | axis, y=y)
+    y = {"title": {"text": "drop in quality"}, "range": [1.12 * floor_y, top], "zeroline": False}
+    drawn = figure(traces, x={"title": {"text": "USD per million requests"}, "tickprefix": "$"} | axis, y=y)
     if allowed is not None:
         drawn["layout"]["shapes"] = [_line(y0=allowed), _band(allowed, 1.12 * floor_y)]
         drawn["layout"]["annotations"] = [
@@ -89,20 +104,20 @@ def latencies(decision: Decision) -> Figure | None:
     traces: list[Figure] = []
     for candidate in driven:
         part = role(decision, candidate)
-        label = f"<b>{part}</b>: {_wrapped(name(candidate.deployment), 60)}"
+        label = _wrapped(f"{part}: {name(candidate.deployment)}", 36)
         line = {"color": colours.get(part) or next(spare), "width": 3 if part == "choice" else 2, "shape": "hv"}
         x, y = _curve(candidate.latencies_s)
         hover = "%{y:.1%} within %{x:.3g} ms<extra>" + part + "</extra>"
         traces.append({"type": "scatter", "mode": "lines", "name": label, "x": x, "y": y, "line": line, "hovertemplate": hover})
-    x_axis = {"type": "log", "title": {"text": "latency, ms (log)"}, **decades([ms(s) for c in driven for s in c.latencies_s])}
-    drawn = figure(
-        traces, x=x_axis, y={"title": {"text": "share of requests answered"}, "tickformat": ".0%", "range": [0, 1.04]}
-    )
-    ceilings = decision.slo.ceilings() if decision.slo else ()
-    drawn["layout"]["shapes"] = [_line(x0=ms(limit)) for _, limit in ceilings]
+    limits = decision.slo.ceilings() if decision.slo else ()
+    span = [ms(s) for c in driven for s in c.latencies_s] + [ms(limit) for _, limit in limits]
+    x_axis = {"title": {"text": "latency, ms (log)"}} | log_axis(min(span) / 1.1, max(span) * 1.25)
+    y_axis = {"title": {"text": "share of requests answered"}, "tickformat": ".0%", "range": [0, 1.04]}
+    drawn = figure(traces, x=x_axis, y=y_axis)
+    drawn["layout"]["shapes"] = [_line(x0=ms(limit)) for _, limit in limits]
     drawn["layout"]["annotations"] = [
-        _note(f"p{p:g} ≤ {milliseconds(limit)}", x=math.log10(ms(limit)), y=0.04, yref="paper", xanchor="left")
-        for p, limit in ceilings
+        _note(f"p{p:g}: {milliseconds(limit)} allowed ", x=math.log10(ms(limit)), y=0.02, yref="paper", xanchor="right")
+        for p, limit in limits
     ]
     return drawn
 
@@ -130,6 +145,14 @@ def figure(data: Sequence[Figure], *, x: Figure | None = None, y: Figure | None 
     return {"data": list(data), "layout": layout}
 
 
+def _change(before: Cost, after: Cost) -> float:
+    return after.usd_per_million - before.usd_per_million
+
+
+def _signed(change: float) -> str:
+    return f"{'−' if change < 0 else '+'}{usd(abs(change))}"
+
+
 def _loss(decision: Decision, candidate: Candidate) -> Estimate | None:
     return Estimate(value=0.0) if role(decision, candidate) == "baseline" else drop(candidate)
 
@@ -152,8 +175,7 @@ def _front(decision: Decision, floor_y: float) -> Figure:
 def _points(decision: Decision, shown: Sequence[tuple[Candidate, Estimate]], floor_y: float) -> list[Figure]:
     delays_ms = [ms(found.value) for c, _ in shown if (found := estimate(c, "latency_p99_s"))]
     colours = {
-        "colorscale": "Viridis",
-        "reversescale": True,
+        "colorscale": DELAY_COLOURS,
         "cmin": min(delays_ms, default=0),
         "cmax": max(delays_ms, default=1),
     }
@@ -164,7 +186,7 @@ def _points(decision: Decision, shown: Sequence[tuple[Candidate, Estimate]], flo
         if not group:
             continue
         scale = colours | ({"colorbar": bar, "showscale": True} if delays_ms and not traces else {})
-        above = [loss.high - loss.value if loss.high is not None and loss.high <= 1.1 * floor_y else 0 for _, loss in group]
+        above = [loss.high - loss.value if loss.high is not None and loss.high <= 1.1 * floor_y else None for _, loss in group]
         traces.append(
             {
                 "type": "scatter",
@@ -172,7 +194,13 @@ def _points(decision: Decision, shown: Sequence[tuple[Candidate, Estimate]], flo
                 "name": part,
                 "x": [c.cost.usd_per_million for c, _ in group if c.cost],
                 "y": [min(loss.value, floor_y) for _, loss in group],
-                "error_y": {"type": "data", "array": above, "arrayminus": [0] * len(group), "color": MUTED, "thickness": 1.5},
+                "error_y": {
+                    "type": "data",
+                    "array": above,
+                    "arrayminus": [None if height is None else 0 for height in above],
+                    "color": MUTED,
+                    "thickness": 1.5,
+                },
                 "marker": _marker(group, symbol, size, floor_y) | scale,
                 "text": [_hover(c, loss) for c, loss in group],
                 "hovertemplate": f"%{{text}}<extra>{part}</extra>",
@@ -224,8 +252,17 @@ def _wrapped(text: str, width: int) -> str:
     return "<br>".join(html.escape(line) for line in textwrap.wrap(text, width) or [""])
 
 
-def decades(values: Sequence[float]) -> Figure:
-    return {"dtick": 1} if max(values) > 300 * min(values) else {"dtick": "D2"}
+def log_axis(low: float, high: float) -> Figure:
+    """Ticks at 1, 2, 5, 10, ... over a short span, at powers of ten over a long one."""
+    steps = (1, 2, 5) if high < 100 * low else (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
+    return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [f"{t:.4g}" for t in ticks],
+    }
 
 
 def _line(*, x0: float | None = None, y0: float | None = None) -> Figure:

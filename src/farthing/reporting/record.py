@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from farthing.reporting.facts import everyone, name, role, saved
+from farthing.reporting.markup import resource
 from farthing.types import Build, Candidate, Decision, Deployment, MemberRef, Profile
 
 SCHEMA_VERSION = 1  # rises with every change of a key or of what it means
@@ -27,8 +27,7 @@ def to_json(decision: Decision) -> str:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of `record`."""
-    text = resources.files("farthing.reporting").joinpath("decision.schema.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return dict(json.loads(resource("decision.schema.json")))
 
 
 def record(decision: Decision) -> dict[str, Any]:

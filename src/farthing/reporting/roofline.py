@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from farthing.reporting.facts import percent, seconds
-from farthing.reporting.plots import BLUE, INK, ORANGE, PURPLE, Figure, decades, figure
+from farthing.reporting.plots import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
 from farthing.types import Decision, Device, Op, Profile
 from farthing.units import ms
 
@@ -24,7 +24,7 @@ def roofline(decision: Decision) -> Figure | None:
     intensities = [op.flops / op.bytes for op in ops]
     lowest, highest = min(intensities) / 3, max(intensities) * 6
     traces = [*_ceilings(profile.device, lowest, highest), *_operators(ops, sum(op.seconds for op in profile.ops))]
-    x = {"type": "log", "title": {"text": "arithmetic intensity, flop per byte"}, **decades([lowest, highest])}
+    x = {"title": {"text": "arithmetic intensity, flop per byte"}} | log_axis(lowest, highest)
     y = {"type": "log", "title": {"text": "speed reached, flop/s"}, "tickformat": "~s", "dtick": 1}
     return figure(traces, x=x, y=y)
 
@@ -45,13 +45,16 @@ def time_by_kind(decision: Decision) -> Figure | None:
     above = {
         "name": "above it",
         "x": [ms(t - n) for t, n in zip(total, needed, strict=True)],
-        "marker": {"color": ORANGE, "pattern": {"shape": "/", "fgcolor": "#ffffff", "size": 6}},
+        "marker": {"color": ORANGE, "pattern": {"shape": "/", "fillmode": "overlay", "fgcolor": "#ffffff", "size": 6}},
         "text": shares,
         "textposition": "outside",
         "cliponaxis": False,
     }
-    drawn = figure([common | allowed, common | above], x={"title": {"text": "ms per request batch"}}, y={"automargin": True})
+    drawn = figure(
+        [common | allowed, common | above], x={"title": {"text": "ms per request batch"}, "range": [0, 1.15 * ms(max(total))]}
+    )
     drawn["layout"] |= {"barmode": "stack"}
+    drawn["layout"]["legend"]["traceorder"] = "normal"
     return drawn
 
 

@@ -27,10 +27,10 @@ def choices(decision: Decision) -> Safe:
     figure = _plot(
         plots.pareto(decision), "pareto", "Cost against drop in quality of every deployment, coloured by p99 latency"
     )
-    head = ("", "deployment", "USD per million", "saved", "expected", "p50", "p99", "drop", "at most", "certificate")
+    head = ("", "deployment", "USD per million", "saved", "p50", "p99", "drop", "at most", "certificate")
     rows = [_choice(decision, candidate) for candidate in facts.everyone(decision) if candidate.cost]
-    full = tag("details", tag("summary", f"All {len(rows)} priced deployments"), table(head, rows, numeric=range(2, 9)))
-    intro = _lead("Every deployment that was priced. The dotted line is the ", *marks)
+    full = tag("details", tag("summary", f"All {len(rows)} priced deployments"), table(head, rows, numeric=range(2, 8)))
+    intro = _lead("Every deployment that was priced; up and left is better. The dotted line is the ", *marks)
     return join([intro, figure or empty("Fewer than two deployments have both a cost and a measured quality."), full])
 
 
@@ -50,13 +50,13 @@ def quality(decision: Decision) -> Safe:
     intro = _lead(
         "One ", term("certificate"), " for each metric and each ", term("finalist"), ", on items that the search never saw."
     )
-    head = ("deployment", "metric", "original", "candidate", "drop", "at most", "allowed", "margin", "verdict", "items")
+    head = ("deployment", "metric, before and after", "drop", "at most", "allowed", "margin", "verdict")
     rows = [_certificate(candidate, test) for candidate in tested for test in candidate.certificates]
     tests = [test for candidate in tested for test in candidate.certificates]
     protocols = sorted({f"{test.protocol}, one-sided at {100 * (1 - test.alpha):.4g}%" for test in tests})
     least = max(test.certifiable_drop for test in tests)
     last = tag("p", f"{'; '.join(protocols)}. The least drop that this data could certify: {plain(least)}.", class_="fine")
-    return join([intro, table(head, rows, numeric=(2, 3, 4, 5, 6, 9)), last])
+    return join([intro, table(head, rows, numeric=(2, 3, 4)), last])
 
 
 def time(decision: Decision) -> Safe:
@@ -100,7 +100,7 @@ def rejected(decision: Decision) -> Safe:
         tag("output", f"{len(turned_down)} shown", id="shown"),
         class_="controls",
     )
-    rows = [(tag("code", facts.name(c.deployment)), tag("b", why.stage), why.reason) for c, why in turned_down]
+    rows = [(_code(c), tag("b", why.stage), why.reason) for c, why in turned_down]
     intro = _lead("Failure is data: every candidate that left the search, where it left and why.")
     return join([intro, controls, table(("candidate", "stage", "reason"), rows, row_ids="rejected-rows")])
 
@@ -112,21 +112,19 @@ def prices(decision: Decision) -> Safe:
         if candidate is not None and candidate.cost is not None:
             parts += [tag("h3", title), _cost_lines(candidate.cost)]
     if decision.cheapest_rates_per_s:
-        low, high = decision.cheapest_rates_per_s
-        parts.append(tag("p", f"The choice stays the cheapest from {plain(low)} to {plain(high)} requests per second."))
+        parts.append(tag("p", f"The choice stays the cheapest {_span(*decision.cheapest_rates_per_s)} requests per second."))
     if decision.cheapest_price_ratios:
-        low, high = decision.cheapest_price_ratios
-        parts.append(tag("p", f"It does so while a GiB-hour costs {plain(low)} to {plain(high)} times a vCPU-hour."))
+        ratio = _span(*decision.cheapest_price_ratios)
+        parts.append(tag("p", f"It does so where the price of a GiB-hour is {ratio} times that of a vCPU-hour."))
     return join(parts)
 
 
 def setting(decision: Decision) -> Safe:
     search = {"machine time": seconds(decision.search_s), "cost": usd(decision.search_usd), "seed": str(decision.seed)}
     splits = {split: f"{number:,} items" for split, number in decision.num_items.items()}
-    asked = [_describe(floor) for floor in decision.floors] + [_describe(x) for x in (decision.traffic, decision.slo) if x]
     parts = [
         tag("h3", "Asked for"),
-        tag("ul", *(tag("li", line) for line in asked)),
+        tag("ul", *(tag("li", line) for line in facts.asked(decision))),
         _named_list("Splits of the data", splits),
         _named_list("The search", search),
         _named_list("Environment", decision.environment),
@@ -164,24 +162,16 @@ def _named_list(title: str, pairs: Mapping[str, str]) -> Safe:
     return join([tag("h3", title), tag("dl", *rows)])
 
 
-def _describe(asked: object) -> str:
-    """`Floor: metric spearman, max_drop 0.005, ...`: what was set, in the job file's own words."""
-    fields = ((key, getattr(asked, key)) for key in type(asked).__dataclass_fields__)  # type: ignore[attr-defined]
-    return f"{type(asked).__name__}: " + ", ".join(f"{key} {value}" for key, value in fields if value is not None)
-
-
 def _choice(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
     assert candidate.cost is not None
     today, lost = decision.baseline.cost, facts.drop(candidate)
     cost = Estimate(value=candidate.cost.usd_per_million, predicted=candidate.cost.predicted)
     saved = Estimate(value=1 - cost.value / today.usd_per_million, predicted=cost.predicted) if today else None
-    expected = next((Estimate(value=p.value) for p in candidate.predictions if p.name == "usd_per_million"), None)
     return (
         tag("b", facts.role(decision, candidate)),
-        tag("code", facts.name(candidate.deployment)),
+        _code(candidate),
         shown(cost, usd),
         shown(saved, percent),
-        shown(expected, usd),
         shown(facts.estimate(candidate, "latency_p50_s"), milliseconds),
         shown(facts.estimate(candidate, "latency_p99_s"), milliseconds),
         shown(lost, plain),
@@ -191,10 +181,15 @@ def _choice(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
 
 
 def _certificate(candidate: Candidate, test: Certificate) -> tuple[str, ...]:
-    missing = f"{test.num_items:,}" + (f" (about {test.items_missing:,} missing)" if test.items_missing else "")
-    figures = (test.original, test.candidate, test.drop, test.upper_bound, test.max_drop)
+    items = f"{test.num_items:,} items" + (f", about {test.items_missing:,} more needed" if test.items_missing else "")
     metric = f"{test.metric}, {test.slice}" if test.slice else test.metric
-    return (tag("code", facts.name(candidate.deployment)), metric, *map(plain, figures), _margin(test), verdict(test), missing)
+    change = tag("small", f"{plain(test.original)} → {plain(test.candidate)}")
+    figures = map(plain, (test.drop, test.upper_bound, test.max_drop))
+    return (_code(candidate), join([metric, change]), *figures, _margin(test), join([verdict(test), tag("small", items)]))
+
+
+def _code(candidate: Candidate) -> Safe:
+    return tag("code", facts.name(candidate.deployment))
 
 
 def _margin(test: Certificate) -> Safe:
@@ -226,6 +221,10 @@ def _cost_lines(cost: Cost) -> Safe:
     carbon = f" and {cost.grams_co2e_per_million:.3g} g CO2e per million ({cost.energy_source})" if power else ""
     mark = shown(Estimate(value=0.0, predicted=True), lambda _: " ") if cost.predicted else Safe()
     return join([table(head, rows, numeric=(1, 3, 4)), tag("p", total, where, power, carbon, ".", mark, class_="fine")])
+
+
+def _span(low: float, high: float) -> str:
+    return f"from {plain(low)} to {plain(high) if math.isfinite(high) else 'any number of'}"
 
 
 def _request_time(profile: Profile) -> str:

@@ -49,37 +49,38 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def event(self, name: str, facts: Mapping[str, Any]) -> None:
-        if "left_s" in facts:
-            self._deadline_s = self._clock() + float(facts["left_s"])
-        line = getattr(self, f"_{name}_line", self._other_line)(facts) if name != "budget" else ""
-        if not line:
+    def event(self, name: str, told: Mapping[str, Any]) -> None:
+        if "left_s" in told:
+            self._deadline_s = self._clock() + float(told["left_s"])
+        if name == "budget":
             return
+        lines = {"stage": self._stage_line, "trial": self._trial_line, "best": self._best_line, "done": self._done_line}
+        line = lines.get(name, self._other_line)(told)
         self._recent = [*self._recent[1 - MAX_RECENT :], line]
         if self._live is None:
             print(f"[{self._clock() - self._start_s:7.1f} s] {line}", file=self._console.file, flush=True)
 
-    def _stage_line(self, facts: Mapping[str, Any]) -> str:
-        self._stage = str(facts["name"])
+    def _stage_line(self, told: Mapping[str, Any]) -> str:
+        self._stage = str(told["name"])
         return f"stage: {self._stage}"
 
-    def _trial_line(self, facts: Mapping[str, Any]) -> str:
+    def _trial_line(self, told: Mapping[str, Any]) -> str:
         self._num_done += 1
-        took = f" ({seconds(facts['seconds'])})" if "seconds" in facts else ""
-        if "rejected" in facts:
+        took = f" ({seconds(told['seconds'])})" if "seconds" in told else ""
+        if "rejected" in told:
             self._num_rejected += 1
-            return f"rejected {facts['label']}: {facts['rejected']}{took}"
-        return f"measured {facts['label']}: {usd(facts['usd_per_million'])} per million{took}"
+            return f"rejected {told['label']}: {told['rejected']}{took}"
+        return f"measured {told['label']}: {usd(told['usd_per_million'])} per million{took}"
 
-    def _best_line(self, facts: Mapping[str, Any]) -> str:
-        self._best = f"{usd(facts['usd_per_million'])} per million: {facts['label']}"
+    def _best_line(self, told: Mapping[str, Any]) -> str:
+        self._best = f"{usd(told['usd_per_million'])} per million: {told['label']}"
         return f"best so far {self._best}"
 
-    def _done_line(self, facts: Mapping[str, Any]) -> str:
-        return "done: " + ", ".join(f"{what} {path}" for what, path in facts.items() if path is not None)
+    def _done_line(self, told: Mapping[str, Any]) -> str:
+        return "done: " + ", ".join(f"{what} {path}" for what, path in told.items() if path is not None)
 
-    def _other_line(self, facts: Mapping[str, Any]) -> str:
-        return " ".join(str(fact) for fact in facts.values())
+    def _other_line(self, told: Mapping[str, Any]) -> str:
+        return " ".join(str(fact) for fact in told.values())
 
     def _panel(self) -> Table:
         left = "" if self._deadline_s is None else seconds(max(0.0, self._deadline_s - self._clock()))
@@ -114,10 +115,9 @@ def summary(decision: Decision) -> str:
     parts = [f"Run {facts.name(chosen.deployment)}: it costs {percent(share.value)}{between} less than today."]
     if decision.baseline.cost and chosen.cost:
         before, after = decision.baseline.cost, chosen.cost
-        parts.append(
-            f"{usd(before.usd_per_million)} becomes {usd(after.usd_per_million)} per million requests, "
-            f"{usd(before.usd_per_month)} becomes {usd(after.usd_per_month)} a month{' (predicted)' if after.predicted else ''}."
-        )
+        mark = " (predicted)" if after.predicted else ""
+        parts.append(f"{usd(before.usd_per_million)} becomes {usd(after.usd_per_million)} per million requests{mark},")
+        parts.append(f"{usd(before.usd_per_month)} becomes {usd(after.usd_per_month)} a month{mark}.")
     if test is not None:
         limits = f"falls by at most {plain(test.upper_bound)} ({plain(test.max_drop)} allowed)"
         parts.append(f"{test.metric} {limits}, shown on {test.num_items:,} unseen items: {test.verdict}.")
@@ -159,9 +159,10 @@ def _remarks(decision: Decision, directory: Path | None) -> list[str]:
     stages = ", ".join(f"{number} at {stage}" for stage, number in facts.rejected_by_stage(decision))
     lines = ["", summary(decision), f"Turned down: {len(decision.rejected)}{f' ({stages})' if stages else ''}."]
     if decision.verdict != "saves":
-        lines += [f"Nearest: {facts.name(c.deployment)}; {facts.why_not(c)}." for c in facts.nearest(decision)]
+        lines += [f"Nearest: {facts.name(c.deployment)}; {facts.why_not(decision, c)}." for c in facts.nearest(decision)]
     if directory is not None:
         lines += [f"Report:   {directory / 'report.html'}", f"Figures:  {directory / 'decision.json'}"]
     if decision.artifact is not None:
-        lines += [f"Artifact: {decision.artifact}", f"Next:     farthing verify {decision.artifact}"]
+        artifact = (directory or Path()) / decision.artifact
+        lines += [f"Artifact: {artifact}", f"Next:     farthing verify {artifact}"]
     return lines

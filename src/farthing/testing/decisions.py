@@ -1,5 +1,6 @@
 """Made-up decisions of every verdict, for tests of what shows or reads one. Their figures are plausible, not measured."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +39,7 @@ def saves() -> Decision:
         job_name="minilm-sts",
         job_digest="3f1c0a9e5b7d",
         verdict="saves",
-        summary="Running bf16 on OpenVINO costs 80% less than today and keeps the Spearman correlation within 0.0001.",
+        summary="Run bf16 on openvino in batches of 8: 0.0314 instead of 0.158 USD per million requests, 80% less.",
         baseline=base,
         chosen=best,
         saving=Measurement(
@@ -58,7 +59,7 @@ def saves() -> Decision:
         break_even_requests=98_000.0,
         search_usd=0.0124,
         search_s=1062.0,
-        cheapest_rates_per_s=(3.1, 410.0),
+        cheapest_rates_per_s=(3.1, math.inf),
         cheapest_price_ratios=(0.0, 1.9),
         profile=encoder_profile(),
         num_items={"train": 0, "calibrate": 256, "search": 5749, "verify": NUM_ITEMS},
@@ -69,7 +70,7 @@ def saves() -> Decision:
             "torch": "2.13.0",
             "openvino": "2026.4",
         },
-        artifact="runs/minilm-sts/artifact",
+        artifact="artifact",
         floors=(Floor(metric="spearman", max_drop=MAX_DROP),),
         traffic=Traffic(scenario="server", rate_per_s=RATE_PER_S),
         slo=Slo(latency_p99_s=0.050),
@@ -125,7 +126,7 @@ def _candidate(deployment: Deployment, usd_per_million: float, p50_s: float, p99
         _measured("peak_bytes", 3.1e8 * (1 + usd_per_million), "byte"),
         *facts.pop("figures", ()),
     )
-    guess = Prediction(name="usd_per_million", value=1.2 * usd_per_million, unit="USD", model="roofline", relative_error=0.2)
+    guess = Prediction(name="latency_p99_s", value=1.1 * p99_s, unit="s", model="queue simulation", relative_error=0.1)
     return Candidate(deployment=deployment, cost=_cost(usd_per_million), figures=figures, predictions=(guess,), **facts)
 
 
@@ -221,7 +222,7 @@ def _screened() -> tuple[Candidate, ...]:
         ("onnxruntime", ("torch_to_onnx", "int8_static"), 0.0702, 0.0203, 0.112),
     ):
         guess = Prediction(name="latency_p99_s", value=p99_s, unit="s", model="queue simulation", relative_error=0.12)
-        quality = _measured("quality_drop", lost, "")
+        quality = _measured("drop", lost, "")
         found.append(
             Candidate(
                 deployment=_deployment(runtime, *recipe),
@@ -261,9 +262,9 @@ def _waterfall() -> tuple[Bar, ...]:
 
     unmeasured = Bar(
         step="onnx_to_openvino",
-        usd_per_million_without=0.0,
+        usd_per_million_without=math.nan,
         usd_per_million_saved=0.0,
         measured=False,
-        note="OpenVINO cannot open the form that is left",
+        note="without it nothing runs: OpenVINO cannot open the form that is left",
     )
     return (bar("bf16", 0.0576), bar("openvino", 0.0144), bar("batch 8", 0.0098), bar("bucketing", 0.0057), unmeasured)

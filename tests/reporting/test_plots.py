@@ -1,0 +1,92 @@
+"""The figures: plotly accepts them, and they show what the decision says."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from farthing.reporting import plots, roofline
+from farthing.reporting.plots import Figure
+from farthing.testing import decisions
+from farthing.types import Decision
+
+FIGURES = (plots.bill, plots.pareto, plots.latencies, roofline.roofline, roofline.time_by_kind)
+
+
+def shown(draw: Callable[[Decision], Figure | None], decision: Decision) -> Figure:
+    figure = draw(decision)
+    assert figure is not None
+    return figure
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_plotly_accepts_every_figure(draw: Callable[[Decision], Figure | None]) -> None:
+    from plotly.graph_objects import Figure as Checked
+
+    Checked(shown(draw, decisions.saves()))
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_no_data_no_figure(draw: Callable[[Decision], Figure | None]) -> None:
+    decision = decisions.saves()
+    bare = replace(decision.baseline, cost=None, latencies_s=())
+    empty = replace(decision, verdict="keep", baseline=bare, chosen=None, candidates=(), front=(), rejected=(), profile=None)
+    assert draw(empty) is None
+
+
+def test_the_bill_adds_up() -> None:
+    decision = decisions.saves()
+    bars = shown(plots.bill, decision)["data"][0]
+    before, *changes, after = bars["x"]
+    assert before + sum(changes) == pytest.approx(after)
+    assert bars["y"][0] == "today" and bars["y"][-2:] == ["interaction", "with farthing"]
+    assert changes[:-1] == sorted(changes[:-1])  # the largest saving first
+    assert "onnx_to_openvino" not in bars["y"]  # it could not be left out: no bar
+
+
+def test_the_bill_without_an_ablation_has_one_step() -> None:
+    bars = shown(plots.bill, replace(decisions.saves(), waterfall=()))["data"][0]
+    assert bars["y"] == ["today", "all steps", "with farthing"]
+    assert sum(bars["x"][:2]) == pytest.approx(bars["x"][2])
+
+
+def test_each_priced_candidate_is_one_point_and_predictions_are_hollow() -> None:
+    decision = decisions.saves()
+    traces = {trace["name"]: trace for trace in shown(plots.pareto, decision)["data"]}
+    points = [name for name in traces if name in plots.SYMBOLS]
+    assert sum(len(traces[name]["x"]) for name in points) == len(decision.candidates)
+    assert traces["choice"]["marker"]["symbol"] == ["star"]
+    assert all(symbol.endswith("-open") for symbol in traces["candidate"]["marker"]["symbol"])
+    assert any("predicted" in text for text in traces["candidate"]["text"])
+    assert "triangle-down-open" in traces["candidate"]["marker"]["symbol"]  # a drop that is off the scale
+    assert len(traces["Pareto front"]["x"]) == len(decision.front)
+
+
+def test_latency_curves_end_at_all_requests_and_ceilings_lie_in_view() -> None:
+    decision = decisions.saves()
+    figure = shown(plots.latencies, decision)
+    for trace, candidate in zip(figure["data"], (decision.baseline, *decision.candidates), strict=False):
+        assert trace["y"][-1] == 1.0
+        assert trace["x"][-1] == 1e3 * max(candidate.latencies_s)
+        assert len(trace["x"]) <= plots.MAX_CURVE_POINTS
+    low, high = figure["layout"]["xaxis"]["range"]
+    assert all(10**low < shape["x0"] < 10**high for shape in figure["layout"]["shapes"])
+
+
+def test_no_operator_lies_above_its_roof() -> None:
+    decision = decisions.saves()
+    assert decision.profile is not None
+    figure = shown(roofline.roofline, decision)
+    drawn = sum(len(trace["x"]) for trace in figure["data"] if trace["mode"] == "markers")
+    assert drawn == sum(op.flops > 0 for op in decision.profile.ops)
+    peak = max(decision.profile.device.flops_per_s.values())
+    assert max(max(trace["y"]) for trace in figure["data"] if trace["mode"] == "lines") == peak
+
+
+def test_time_by_kind_is_all_the_time() -> None:
+    decision = decisions.saves()
+    assert decision.profile is not None
+    needed, above = shown(roofline.time_by_kind, decision)["data"]
+    total_ms = sum(needed["x"]) + sum(above["x"])
+    assert total_ms == pytest.approx(1e3 * sum(op.seconds for op in decision.profile.ops))
+    assert needed["y"][-1] == "linear"  # drawn from below: the longest stands on top
