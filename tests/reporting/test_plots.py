@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from farthing.reporting import plots, roofline
+from farthing.reporting import plots
 from farthing.reporting.plots import Figure
 from farthing.testing import decisions
 from farthing.types import Decision
 
-FIGURES = (plots.bill, plots.pareto, plots.latencies, roofline.roofline, roofline.time_by_kind)
+FIGURES = (plots.bill, plots.pareto, plots.latencies)
 
 
 def shown(draw: Callable[[Decision], Figure | None], decision: Decision) -> Figure:
@@ -71,22 +71,3 @@ def test_latency_curves_end_at_all_requests_and_ceilings_lie_in_view() -> None:
         assert len(trace["x"]) <= plots.MAX_CURVE_POINTS
     low, high = figure["layout"]["xaxis"]["range"]
     assert all(10**low < shape["x0"] < 10**high for shape in figure["layout"]["shapes"])
-
-
-def test_no_operator_lies_above_its_roof() -> None:
-    decision = decisions.saves()
-    assert decision.profile is not None
-    figure = shown(roofline.roofline, decision)
-    drawn = sum(len(trace["x"]) for trace in figure["data"] if trace["mode"] == "markers")
-    assert drawn == sum(op.flops > 0 for op in decision.profile.ops)
-    peak = max(decision.profile.device.flops_per_s.values())
-    assert max(max(trace["y"]) for trace in figure["data"] if trace["mode"] == "lines") == peak
-
-
-def test_time_by_kind_is_all_the_time() -> None:
-    decision = decisions.saves()
-    assert decision.profile is not None
-    needed, above = shown(roofline.time_by_kind, decision)["data"]
-    total_ms = sum(needed["x"]) + sum(above["x"])
-    assert total_ms == pytest.approx(1e3 * sum(op.seconds for op in decision.profile.ops))
-    assert needed["y"][-1] == "linear"  # drawn from below: the longest stands on top

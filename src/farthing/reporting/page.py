@@ -117,7 +117,7 @@ def _saving(decision: Decision) -> Safe:
     if decision.verdict == "nothing":
         return _tile("Verdict", "nothing fits", "no deployment keeps all demands; see what came nearest", class_="tile bad")
     if decision.verdict == "keep" or share is None or share.low is None or share.high is None:
-        return _tile("Verdict", "keep what you have", "nothing that is proven good enough costs less", class_="tile")
+        return _tile("Verdict", "keep", "nothing that is proven good enough costs less", class_="tile")
     between = join([term("interval"), f" {percent(share.low)} to {percent(share.high)}"])
     return _tile("Saving", percent(share.value), between, class_="tile good")
 

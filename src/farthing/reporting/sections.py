@@ -166,7 +166,8 @@ def _choice(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
     assert candidate.cost is not None
     today, lost = decision.baseline.cost, facts.drop(candidate)
     cost = Estimate(value=candidate.cost.usd_per_million, predicted=candidate.cost.predicted)
-    saved = Estimate(value=1 - cost.value / today.usd_per_million, predicted=cost.predicted) if today else None
+    share = 1 - cost.value / today.usd_per_million if today and candidate.cost != today else None
+    saved = None if share is None else Estimate(value=share, predicted=cost.predicted)
     return (
         tag("b", facts.role(decision, candidate)),
         _code(candidate),
