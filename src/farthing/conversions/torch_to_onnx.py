@@ -82,7 +82,7 @@ def _fuse(path: Path, config: Any) -> None:
     from onnxruntime.transformers.fusion_options import FusionOptions
 
     options = FusionOptions("bert")
-    options.enable_embed_layer_norm = False  # it counts the mask's ones: right for padding at the end only
+    options.use_raw_attention_mask()  # its default counts the mask's ones: right for padding at the end only
     heads, width = getattr(config, "num_attention_heads", 0), getattr(config, "hidden_size", 0)
     fused = optimizer.optimize_model(
         str(path), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0, optimization_options=options

@@ -13,8 +13,8 @@ class OnnxRuntime(Runtime):
     """Streams are concurrent calls of one session: each works on its caller's thread and on a pool that they share."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
-    native: ClassVar[frozenset[str]] = frozenset({"onnx"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    native: ClassVar[frozenset[str]] = frozenset({"onnx"})
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         num_threads = 1 if threads == 1 else threads * streams  # of one thread each, callers need no pool

@@ -14,6 +14,7 @@ from farthing.types import Array, Feeds, Pipeline, Profile
 class Sklearn(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"sklearn"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    native: ClassVar[frozenset[str]] = frozenset({"sklearn"})
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         if device_kind != "cpu":

@@ -38,8 +38,8 @@ class TorchCompile(Runtime):
 
     def snippet(self, pipeline: Pipeline) -> str:
         return f"""\
-import pickle, torch
-module = pickle.load(open({pipeline.file!r}, "rb")).eval()
+import pathlib, pickle, torch
+module = pickle.loads(pathlib.Path({pipeline.file!r}).read_bytes()).eval()
 model = torch.compile(module, dynamic={self.dynamic}, options={{"freezing": True}})
 with torch.inference_mode():
     answer = model(*(torch.from_numpy(feeds[name]) for name in {[spec.name for spec in pipeline.inputs]!r}))

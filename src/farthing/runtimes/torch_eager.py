@@ -10,8 +10,8 @@ from farthing.types import Pipeline, Profile
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchEager(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
-    native: ClassVar[frozenset[str]] = frozenset({"torch"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    native: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs_torch: ClassVar[bool] = True
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
@@ -22,8 +22,8 @@ class TorchEager(Runtime):
 
     def snippet(self, pipeline: Pipeline) -> str:
         return f"""\
-import pickle, torch
-model = pickle.load(open({pipeline.file!r}, "rb")).eval()
+import pathlib, pickle, torch
+model = pickle.loads(pathlib.Path({pipeline.file!r}).read_bytes()).eval()
 with torch.inference_mode():
     answer = model(*(torch.from_numpy(feeds[name]) for name in {[spec.name for spec in pipeline.inputs]!r}))
 outputs = [value.float().numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
