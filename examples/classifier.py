@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-NUM_TREES = 200
+NUM_TREES = 100
 
 
 def held_out() -> dict[str, Any]:

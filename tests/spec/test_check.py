@@ -133,7 +133,7 @@ def test_what_is_right_passes(changes: dict, tmp_path: Path) -> None:
 def test_paths_start_at_the_job(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     for name in ("a.csv", "b.csv", "t.csv"):
-        (tmp_path / "d" / name).write_text("x\n1\n")
+        (tmp_path / "d" / name).write_text("x\n1\n2\n")
     (tmp_path / "encoder").mkdir()
     draft = check(
         job(
@@ -150,6 +150,12 @@ def test_paths_start_at_the_job(tmp_path: Path) -> None:
     assert dict(draft.data_source.knobs)["path"] == (tmp_path / "d" / "a.csv", tmp_path / "d" / "b.csv")
     assert dict(draft.verify_source.knobs)["path"] == tmp_path / "d" / "t.csv"
     assert draft.traffic.trace == tmp_path / "d" / "t.csv"
+
+
+def test_a_trace_without_timestamps(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("when\nnoon\n")
+    with pytest.raises(JobError, match=r"\[traffic\] trace: .*noon.*must hold timestamps"):
+        check(job(traffic={"trace": "trace.csv"}), tmp_path, "job.toml")
 
 
 def test_a_shipped_price_table_is_named_in_the_job(tmp_path: Path) -> None:

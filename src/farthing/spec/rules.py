@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from farthing import plugins
-from farthing.errors import JobError, MissingExtra, PriceError
+from farthing.errors import DataError, JobError, MissingExtra, PriceError
 from farthing.methods.base import Method
 from farthing.metrics import metric_of
 from farthing.price_sources.base import PriceSource
 from farthing.runtimes.base import Runtime
 from farthing.spec.schema import Mistakes, near
 from farthing.spec.tables import DataTable, SearchTable
+from farthing.traffic import read_trace
 from farthing.types import Budget, Floor, Prices, Slo, Split, Traffic
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -114,6 +115,11 @@ def _traffic(traffic: Traffic, mistakes: Mistakes) -> None:
     if traffic.scenario == "offline" and traffic.num_items is None:
         mistakes.say("[traffic] scenario = 'offline' needs num_items, how many are in one run")
     _positive(traffic, "[traffic]", ("rate_per_s", "num_items", "deadline_s", "requests_per_month"), mistakes)
+    if traffic.trace is not None and traffic.trace.exists():
+        try:
+            read_trace(traffic.trace)
+        except DataError as error:
+            mistakes.say(f"[traffic] trace: {error}")
 
 
 def _slo(slo: Slo, traffic: Traffic, mistakes: Mistakes) -> None:
