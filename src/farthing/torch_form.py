@@ -26,10 +26,11 @@ FILE = "module.pkl"
 
 
 def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: Feeds, directory: Path, **text: Any) -> Pipeline:
-    """Write `module` and describe its outputs by running what was written. `text`: tokenizer, max_length, pad_id.
+    """Write `module` and describe its outputs by running it. `text`: tokenizer, max_length, pad_id.
 
     Raises ModelError where the module cannot be pickled or run, or answers as `outputs_of` forbids.
     """
+    module = _evaluated(module)
     try:
         file = save(module, directory)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -41,7 +42,7 @@ def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: F
     pipeline = Pipeline(
         directory=directory, form="torch", file=file, inputs=inputs, outputs=(), traits=traits, pickled=True, **text
     )
-    session = TorchSession(load(pipeline), inputs, threads=torch.get_num_threads())
+    session = TorchSession(module, inputs, threads=torch.get_num_threads())
     try:
         outputs = outputs_of(session.run, example, inputs)
         if pipeline.max_length is not None:
@@ -57,10 +58,8 @@ def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: F
 
 def save(module: torch.nn.Module, directory: Path) -> str:
     """Write `module` below `directory` and name the file. Equal modules give equal bytes, in any process."""
-    if any(part.training for part in module.modules()):
-        module = copy.deepcopy(module).eval()
     with (directory / FILE).open("wb") as file:
-        _Pickler(file).dump(module)
+        _Pickler(file).dump(_evaluated(module))
     return FILE
 
 
@@ -143,6 +142,11 @@ def device(kind: str) -> torch.device:
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise BuildError(f"this torch ({torch.__version__}) has no device {kind!r}. Install a build that has, or use cpu.")
     return torch.device(kind)
+
+
+def _evaluated(module: torch.nn.Module) -> torch.nn.Module:
+    """In eval mode: itself, or a copy where some part is still in training mode."""
+    return copy.deepcopy(module).eval() if any(part.training for part in module.modules()) else module
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]

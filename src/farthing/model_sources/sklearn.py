@@ -41,5 +41,5 @@ class Sklearn(ModelSource):
             raise MissingExtra("scikit-learn", "sklearn") from error
         try:
             return joblib.load(self.path)
-        except (OSError, EOFError, ImportError, AttributeError, ValueError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, KeyError, ImportError, AttributeError, ValueError, pickle.UnpicklingError) as error:
             raise ModelError(f"{self.path} cannot be unpickled here: {error}") from error
