@@ -1,4 +1,4 @@
-"""What ONNX Runtime's quantizers need to know of a graph: a prepared copy, the places of its operators, shared tables."""
+"""What ONNX Runtime's quantizers need: a prepared copy of the graph, the places of its operators, and a look at the result."""
 
 import logging
 import shutil
@@ -18,7 +18,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the
 
 @contextmanager
 def prepared(source: Pipeline) -> Iterator[Path]:
-    """A temporary copy of the model with shapes inferred, constants folded and batch norms fused. Raises MissingExtra."""
+    """A temporary copy: shapes inferred, constants folded, batch norms fused, tables not shared. Raises MissingExtra."""
     try:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -27,6 +27,7 @@ def prepared(source: Pipeline) -> Iterator[Path]:
     try:
         logging.root.setLevel(logging.ERROR)  # the quantizers' advice goes to the root logger
         quant_pre_process(str(source.path), str(directory / FILE), skip_symbolic_shape=True)
+        _unshare_tables(directory / FILE)
         yield directory / FILE
     finally:
         logging.root.setLevel(level)
@@ -44,12 +45,6 @@ def places(graph: Any, op_types: frozenset[str]) -> dict[str, str]:
     return found
 
 
-def shared_tables(graph: Any) -> list[str]:
-    """Names of Gather operators whose table another operator reads too: one axis of scales cannot serve both."""
-    readers = Counter(name for node in graph.node for name in node.input)
-    return [node.name for node in graph.node if node.op_type == "Gather" and readers[node.input[0]] > 1]
-
-
 def check_int8(path: Path) -> None:
     """Raises BuildError if no weight of the model is stored in 8 bits."""
     import onnx
@@ -57,3 +52,20 @@ def check_int8(path: Path) -> None:
     int8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     if not any(tensor.data_type in int8 and len(tensor.dims) > 1 for tensor in tensors(onnx.load(path).graph)):
         raise BuildError("no MatMul, Gemm or Conv with constant float weights is left to quantize. Drop this step.")
+
+
+def _unshare_tables(path: Path) -> None:
+    """Give a Gather its own copy of a table that other operators read too: they need its scales along another axis."""
+    import onnx
+
+    model = onnx.load(path)
+    tables = {tensor.name: tensor for tensor in model.graph.initializer}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node:
+        name = node.input[0] if node.op_type == "Gather" else ""
+        if name in tables and readers[name] > 1:
+            readers[name] -= 1
+            own = model.graph.initializer.add()
+            own.CopyFrom(tables[name])
+            node.input[0] = own.name = f"{name}/{node.name}"
+    onnx.save(model, path)

@@ -1,4 +1,4 @@
-"""Small originals to change: an encoder with a masked attention and outliers, and a convolutional net, in every form."""
+"""Originals with enough weights for int8 to show in bytes: an encoder with a masked attention and outliers, a small CNN."""
 
 import functools
 from pathlib import Path
@@ -7,39 +7,43 @@ import numpy as np
 import torch
 from torch import nn
 
-from farthing import pipeline as pipelines
 from farthing import plugins, torch_form
 from farthing.conversions.base import Conversion
-from farthing.types import Context, Feeds, Pipeline, TensorSpec
+from farthing.types import Array, Context, Feeds, Pipeline, TensorSpec
 
-WIDTH, HEADS, VOCABULARY, NUM_LAYERS = 64, 4, 128, 2
+WIDTH, HEADS, VOCABULARY, NUM_LAYERS, OUTLIER = 64, 4, 128, 2, 20.0
 
 
 class Layer(nn.Module):
+    """Two channels of its norms are outliers with small weights behind them, as in trained encoders: a case for SmoothQuant."""
+
     def __init__(self) -> None:
         super().__init__()
         self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.query.weight.data *= 10.0  # attention looks at some tokens, not evenly at all
         self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
-        self.norm, self.final_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.first_norm, self.second_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        for norm, readers in ((self.first_norm, (self.query, self.key, self.value)), (self.second_norm, (self.up,))):
+            norm.weight.data[:2] *= OUTLIER
+            for linear in readers:
+                linear.weight.data[:, :2] /= OUTLIER
 
     def forward(self, x_BLD: torch.Tensor, bias_B11L: torch.Tensor) -> torch.Tensor:
         def split(y_BLD: torch.Tensor) -> torch.Tensor:
             return y_BLD.unflatten(2, (HEADS, -1)).transpose(1, 2)
 
-        q_BHLd, k_BHLd, v_BHLd = split(self.query(x_BLD)), split(self.key(x_BLD)), split(self.value(x_BLD))
+        y_BLD = self.first_norm(x_BLD)
+        q_BHLd, k_BHLd, v_BHLd = split(self.query(y_BLD)), split(self.key(y_BLD)), split(self.value(y_BLD))
         scores_BHLL = q_BHLd @ k_BHLd.transpose(2, 3) / (WIDTH // HEADS) ** 0.5 + bias_B11L
-        seen_BLD = (torch.softmax(scores_BHLL, -1) @ v_BHLd).transpose(1, 2).flatten(2)
-        x_BLD = self.norm(x_BLD + self.out(seen_BLD))
-        return self.final_norm(x_BLD + self.down(torch.nn.functional.gelu(self.up(x_BLD))))
+        x_BLD = x_BLD + self.out((torch.softmax(scores_BHLL, -1) @ v_BHLd).transpose(1, 2).flatten(2))
+        return x_BLD + self.down(torch.nn.functional.gelu(self.up(self.second_norm(x_BLD))))
 
 
 class Encoder(nn.Module):
-    """Two of its embedding's channels are outliers, as in trained encoders: what SmoothQuant is for."""
-
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, WIDTH)
-        self.embedding.weight.data[:, :2] *= 30.0
+        self.embedding.weight.data *= 0.1  # what the layers add counts
         self.layer = nn.ModuleList(Layer() for _ in range(NUM_LAYERS))
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -71,56 +75,54 @@ class ConvNet(nn.Module):
 
 
 def encoder(directory: Path) -> Pipeline:
-    texts = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
-    return _snapshot(Encoder, directory, texts, TensorSpec(name="vector", dtype="float32", shape=("batch", WIDTH)))
+    inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
+    return snapshot(Encoder, inputs, directory)
 
 
 def conv_net(directory: Path) -> Pipeline:
-    image = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 8, 8))
-    return _snapshot(ConvNet, directory, (image,), TensorSpec(name="logits", dtype="float32", shape=("batch", 10)))
+    return snapshot(ConvNet, (TensorSpec(name="image", dtype="float32", shape=("batch", 1, 8, 8)),), directory)
 
 
-def context_for(pipeline: Pipeline, num_batches: int = 12) -> Context:
-    """Batches of 2, of varying lengths where lengths vary, the second row padded."""
-    batches = [_batch(pipeline, number) for number in range(num_batches)]
-    return Context(calibration=tuple(batches), sensitivities=(("layer.1.down", 0.5), ("layer.0.query", 0.2)))
-
-
-def _batch(pipeline: Pipeline, number: int) -> Feeds:
-    feeds = pipelines.synthetic(pipeline, 2, 5 + number % 4, seed=number)
-    if "input_ids" in feeds:
-        feeds["input_ids"] %= VOCABULARY
-        feeds["attention_mask"][1, -2:] = 0
-    return feeds
+def snapshot(make: type[nn.Module], inputs: tuple[TensorSpec, ...], directory: Path) -> Pipeline:
+    directory.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = make().eval()
+    return torch_form.snapshot(module, inputs, _batch(inputs, 0), directory)
 
 
 @functools.cache
 def in_form(make: str, form: str, directory: Path) -> Pipeline:
     """The original that `make` names, converted to `form` once for all tests."""
-    original = {"encoder": encoder, "conv_net": conv_net}[make](directory / make / "torch")
     if form == "torch":
-        return original
+        return {"encoder": encoder, "conv_net": conv_net}[make](directory / make / "torch")
+    original = in_form(make, "torch", directory)
     conversion = plugins.load(Conversion, f"torch_to_{form}")()  # type: ignore[type-abstract]
     return conversion.convert(original, directory / make / form, context_for(original))
 
 
-def cosine(left: np.ndarray, right: np.ndarray) -> float:
-    return float(np.mean((left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)))
+def context_for(pipeline: Pipeline, num_batches: int = 12) -> Context:
+    """Batches of two rows; of lengths that vary, the second row padded, where lengths vary."""
+    batches = [_batch(pipeline.inputs, number) for number in range(num_batches)]
+    return Context(calibration=tuple(batches), sensitivities=(("layer.1.down", 0.5), ("layer.0.query", 0.2)))
 
 
-def _snapshot(make: type[nn.Module], directory: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> Pipeline:
-    directory.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = make().eval()
-    return pipelines.write(
-        Pipeline(
-            directory=directory,
-            form="torch",
-            file=torch_form.save(module, directory),
-            inputs=inputs,
-            outputs=(output,),
-            traits=frozenset({"float_weights"}),
-            pickled=True,
-        )
-    )
+def cosine(left: list[Array], right: list[Array]) -> float:
+    """Mean over the items of the first outputs."""
+    a, b = left[0], right[0]
+    return float(np.mean((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)))
+
+
+def _batch(inputs: tuple[TensorSpec, ...], number: int) -> Feeds:
+    generator = np.random.default_rng(number)
+    feeds: Feeds = {}
+    for spec in inputs:
+        shape = tuple({"batch": 2, "length": 5 + number % 4}.get(str(n), n) for n in spec.shape)
+        if spec.name == "attention_mask":
+            feeds[spec.name] = np.ones(shape, np.int64)
+            feeds[spec.name][1, -2:] = 0
+        elif spec.dtype == "int64":
+            feeds[spec.name] = generator.integers(0, VOCABULARY, shape)
+        else:
+            feeds[spec.name] = generator.standard_normal(shape).astype(np.float32)
+    return feeds

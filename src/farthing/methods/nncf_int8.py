@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from farthing import pipeline as pipelines
 from farthing.errors import BuildError, MissingExtra
-from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, kept_in_float, slower_peak
+from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, keeps, kept_in_float, slower_peak
 from farthing.openvino_form import FILE
 from farthing.types import Context, Pipeline, Profile
 
@@ -58,10 +58,10 @@ class NncfInt8(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return slower_peak(profile, "int8") or (cls(),)
+        return slower_peak(profile, "int8") or tuple(cls(keep_float=n) for n in keeps(profile))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return amdahl(profile, WEIGHTED, "int8")
+        return amdahl(profile, WEIGHTED, "int8", kept=self.keep_float)
 
 
 def _weighted(op: Any) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from farthing import pipeline as pipelines
-from farthing.methods.base import Method, amdahl, kept_in_float, slower_peak
+from farthing.methods.base import Method, amdahl, keeps, kept_in_float, slower_peak
 from farthing.onnx_form import FILE
 from farthing.types import Context, Pipeline, Profile
 
@@ -46,7 +46,7 @@ class OrtDynamicInt8(Method):
                 per_channel=True,
                 reduce_range=self.reduce_range,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[*kept, *onnx_quantization.shared_tables(graph)],
+                nodes_to_exclude=kept,
             )
         onnx_quantization.check_int8(directory / FILE)
         traits = source.traits - self.drops | self.adds
@@ -54,7 +54,7 @@ class OrtDynamicInt8(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return slower_peak(profile, "int8") or (cls(),)
+        return slower_peak(profile, "int8") or tuple(cls(keep_float=n) for n in keeps(profile))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0 / (1.0 / amdahl(profile, {"linear"}, "int8") + REQUANTIZING_SHARE)
+        return 1.0 / (1.0 / amdahl(profile, {"linear"}, "int8", kept=self.keep_float) + REQUANTIZING_SHARE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from farthing import pipeline as pipelines
-from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, kept_in_float, slower_peak
+from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, keeps, kept_in_float, slower_peak
 from farthing.onnx_form import FILE
 from farthing.types import Context, Feeds, Pipeline, Profile
 
@@ -24,9 +24,11 @@ class OrtStaticInt8(Method):
 
     What a MatMul or Gemm puts out stays in float: rounding it again cost most of the quality and won no time.
     keep_float: this many layers, the most sensitive, stay as they are.
+    reduce_range: 7-bit weights, for CPUs without VNNI or AMX, whose int16 sums overflow.
     """
 
     keep_float: int = 0
+    reduce_range: bool = False
 
     consumes: ClassVar[frozenset[str]] = frozenset({"onnx"})
     needs: ClassVar[frozenset[str]] = frozenset({"float_weights"})
@@ -52,9 +54,10 @@ class OrtStaticInt8(Method):
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=sorted(op_types),
                 per_channel=True,
+                reduce_range=self.reduce_range,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[*kept, *onnx_quantization.shared_tables(graph)],
+                nodes_to_exclude=kept,
                 extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": sorted(LINEAR)},
             )
         onnx_quantization.check_int8(directory / FILE)
@@ -63,10 +66,10 @@ class OrtStaticInt8(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return slower_peak(profile, "int8") or (cls(),)
+        return slower_peak(profile, "int8") or tuple(cls(keep_float=n) for n in keeps(profile))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0 / (1.0 / amdahl(profile, WEIGHTED, "int8") + REQUANTIZING_SHARE)
+        return 1.0 / (1.0 / amdahl(profile, WEIGHTED, "int8", kept=self.keep_float) + REQUANTIZING_SHARE)
 
 
 class _Reader:
