@@ -30,10 +30,10 @@ def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: F
 
     Raises ModelError where the module cannot be pickled or run, or answers as `outputs_of` forbids.
     """
-    module = _evaluated(module)
     try:
+        module = _evaluated(module)
         file = save(module, directory)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"{type(module).__name__} cannot be pickled: {error}. Keep open files, locks and lambdas out of it."
         ) from error

@@ -1,5 +1,6 @@
 """Runtime: PyTorch compiled by Inductor when it is opened, with the weights frozen into the code."""
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,11 +28,13 @@ class TorchCompile(Runtime):
         from farthing import torch_form
 
         module = torch_form.load(pipeline).to(torch_form.device(device_kind))
-        compiled = torch_form.compiled(module, dynamic=self.dynamic, num_shapes=NUM_SHAPES)
-        session = torch_form.TorchSession(compiled, pipeline.inputs, threads=threads, device_kind=device_kind)
-        for batch_size in (3, 1):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch's own, of modules that Inductor imports
+            compiled = torch_form.compiled(module, dynamic=self.dynamic, num_shapes=NUM_SHAPES)
+            session = torch_form.TorchSession(compiled, pipeline.inputs, threads=threads, device_kind=device_kind)
             try:
-                session.run(synthetic(pipeline, batch_size, 7 if varies(pipeline) else 1))
+                for batch_size in (3, 1):
+                    session.run(synthetic(pipeline, batch_size, 7 if varies(pipeline) else 1))
             except RuntimeError as error:
                 raise BuildError(f"Inductor cannot compile {type(module).__name__}: {error}") from error
         return session
