@@ -40,6 +40,10 @@ def test_seconds(value: float, text: str) -> None:
     assert facts.seconds(value) == text
 
 
+def test_percent() -> None:
+    assert [facts.percent(share) for share in (0.801, 0.9994, 1.0, -0.05)] == ["80.1%", "99.94%", "100.0%", "-5.0%"]
+
+
 def test_everyone_once() -> None:
     decision = decisions.saves()
     found = facts.everyone(decision)

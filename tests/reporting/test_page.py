@@ -1,5 +1,6 @@
 """report.html: whole, offline, escaped, honest about what was predicted."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -136,3 +137,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file.*cannot be written"):
         report(decisions.saves(), tmp_path / "file")
+
+
+def test_ranges_say_where_the_choice_holds() -> None:
+    text = Page(decisions.saves()).text
+    assert "while the rate in requests per second is at least 3.1." in text
+    assert "while the price of a GiB-hour over that of a vCPU-hour is at most 1.9." in text
+    anywhere = replace(decisions.saves(), cheapest_rates_per_s=(0.0, math.inf), cheapest_price_ratios=(0.5, 2.0))
+    assert "whatever the rate in requests per second." in Page(anywhere).text
+    assert "is between 0.5 and 2." in Page(anywhere).text

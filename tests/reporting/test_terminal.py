@@ -16,7 +16,7 @@ def tell(view: LiveView) -> None:
     view.event("stage", {"name": "search", "left_s": 90.0})
     view.event("trial", {"label": "openvino [1x2 threads]", "usd_per_million": 0.0314, "seconds": 3.2})
     view.event("best", {"label": "openvino [bold]", "usd_per_million": 0.0314})
-    view.event("trial", {"label": "int8", "rejected": "race: the drop is too large"})
+    view.event("trial", {"label": "int8", "rejected": "race: the drop\n  is too large"})
     view.event("budget", {"left_s": 60.0})
     view.event("note", {"text": "one family was skipped"})
     view.event("done", {"report": Path("run/report.html"), "artifact": None})

@@ -179,7 +179,8 @@ def usd(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
+    """One decimal; two from 99.5% to 100%, where the last tenth is a factor."""
+    return f"{100 * share:.{2 if 0.995 <= share < 1 else 1}f}%"
 
 
 def plain(value: float) -> str:
@@ -206,6 +207,14 @@ def seconds(value: float) -> str:
 
 def milliseconds(value: float) -> str:
     return f"{ms(value):.3g} ms" if ms(value) < 1000 else f"{value:.3g} s"
+
+
+def joules(value: float) -> str:
+    return f"{value / 1e3:,.3g} kJ" if value >= 1e3 else f"{value:.3g} J"
+
+
+def grams(value: float) -> str:
+    return f"{value / 1e3:,.3g} kg" if value >= 1e3 else f"{value:.3g} g"
 
 
 def count(value: float) -> str:

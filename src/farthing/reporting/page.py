@@ -66,7 +66,7 @@ def _body(decision: Decision) -> Safe:
 
 
 def _header(decision: Decision) -> Safe:
-    brand = tag("p", tag("b", "farthing"), " ", decision.job_name, " ", tag("code", decision.job_digest), class_="brand")
+    brand = tag("p", tag("b", "farthing"), " ", decision.job_name, " ", tag("code", decision.job_digest[:12]), class_="brand")
     limits = facts.ceilings(decision)
     allowed = f"{limits} allowed" if limits else ""
     power = decision.baseline.cost.energy_source if decision.baseline.cost else ""
@@ -77,8 +77,10 @@ def _header(decision: Decision) -> Safe:
         _quality(decision),
         _change(decision, "Latency, p99", lambda c: facts.estimate(c, "latency_p99_s"), milliseconds, note=allowed),
         _break_even(decision),
-        _change(decision, "Energy per million", lambda c: _cost(c, "joules_per_million"), _kilojoules, note=power),
-        _change(decision, "CO2e per million", lambda c: _cost(c, "grams_co2e_per_million"), lambda grams: f"{grams:.3g} g"),
+        _change(
+            decision, "Energy per million", lambda c: _cost(c, "joules_per_million"), facts.joules, note=power.partition(":")[0]
+        ),
+        _change(decision, "CO2e per million", lambda c: _cost(c, "grams_co2e_per_million"), facts.grams),
     )
     shown_tiles = tag("dl", *(tile for tile in tiles if tile), class_="tiles")
     return tag("header", tag("div", brand, tag("h1", decision.summary), shown_tiles))
@@ -137,10 +139,6 @@ def _break_even(decision: Decision) -> Safe | None:
     rate = decision.traffic.rate_per_s if decision.traffic else None
     note = f"{seconds(requests / rate)} of this traffic; the search cost {usd(decision.search_usd)}" if rate else ""
     return _tile("Break-even", f"{count(requests)} requests", note)
-
-
-def _kilojoules(joules: float) -> str:
-    return f"{joules / 1e3:,.3g} kJ"
 
 
 def _instead(decision: Decision) -> Safe:

@@ -29,6 +29,7 @@ INK, MUTED, GRID = "#1b1f24", "#57606a", "#e4e2dc"
 BLUE, GREEN, VERMILLION, ORANGE, SKY, PURPLE, GREY = "#0072b2", "#009e73", "#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#8c959f"
 SYMBOLS = {"baseline": ("square", 14), "choice": ("star", 20), "finalist": ("diamond", 13), "candidate": ("circle", 11)}
 DELAY_COLOURS = [[0, "#35a36d"], [0.4, "#31688e"], [1, "#440154"]]  # the dark part of viridis: it shows on white
+DOLLARS = {"tickprefix": "$", "exponentformat": "none"}
 MAX_CURVE_POINTS = 400
 
 
@@ -66,7 +67,7 @@ def bill(decision: Decision) -> Figure | None:
         "hoverinfo": "skip",
     }
     span = [1.1 * min(0.0, *levels), 1.35 * max(levels)]
-    x_axis = {"title": {"text": "USD per million requests"}, "range": span, "tickprefix": "$"}
+    x_axis = {"title": {"text": "USD per million requests"}, "range": span} | DOLLARS
     drawn = figure([bars, texts], x=x_axis, y={"autorange": "reversed", "showgrid": False})
     drawn["layout"]["showlegend"] = False
     return drawn
@@ -82,10 +83,11 @@ def pareto(decision: Decision) -> Figure | None:
     floor_y = max([2.5 * allowed if allowed else 0.0, *(1.1 * y for y in certified)]) or max(loss.value for _, loss in shown)
     traces = [_front(decision, floor_y), *_points(decision, shown, floor_y)]
     costs = [c.cost.usd_per_million for c, _ in shown if c.cost]
-    axis = {"type": "log"} if max(costs) > 12 * min(costs) else {"rangemode": "tozero"}
+    wide = max(costs) > 12 * min(costs)
+    x = log_axis(min(costs) / 1.5, max(costs) * 1.5, prefix="$") if wide else {"rangemode": "tozero"} | DOLLARS
     top = min([0.0, *(loss.value for _, loss in shown)]) - 0.12 * floor_y
     y = {"title": {"text": "drop in quality"}, "range": [1.12 * floor_y, top], "zeroline": False}
-    drawn = figure(traces, x={"title": {"text": "USD per million requests"}, "tickprefix": "$"} | axis, y=y)
+    drawn = figure(traces, x={"title": {"text": "USD per million requests"}} | x, y=y)
     if allowed is not None:
         drawn["layout"]["shapes"] = [_line(y0=allowed), _band(allowed, 1.12 * floor_y)]
         drawn["layout"]["annotations"] = [
@@ -252,7 +254,7 @@ def _wrapped(text: str, width: int) -> str:
     return "<br>".join(html.escape(line) for line in textwrap.wrap(text, width) or [""])
 
 
-def log_axis(low: float, high: float) -> Figure:
+def log_axis(low: float, high: float, *, prefix: str = "") -> Figure:
     """Ticks at 1, 2, 5, 10, ... over a short span, at powers of ten over a long one."""
     steps = (1, 2, 5) if high < 100 * low else (1,)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -261,7 +263,7 @@ def log_axis(low: float, high: float) -> Figure:
         "type": "log",
         "range": [math.log10(low), math.log10(high)],
         "tickvals": ticks,
-        "ticktext": [f"{t:.4g}" for t in ticks],
+        "ticktext": [f"{prefix}{plain(t)}" for t in ticks],
     }
 
 
@@ -279,4 +281,10 @@ def _band(y0: float, y1: float) -> Figure:
 
 
 def _note(text: str, **place: Any) -> Figure:
-    return {"text": text, "showarrow": False, "yanchor": "bottom", "font": {"color": "#a04400", "size": 12}} | place
+    return {
+        "text": text,
+        "showarrow": False,
+        "bgcolor": "rgba(255,255,255,0.8)",
+        "yanchor": "bottom",
+        "font": {"color": "#a04400", "size": 12},
+    } | place

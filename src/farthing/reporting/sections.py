@@ -8,6 +8,7 @@ from farthing.reporting.facts import Estimate, milliseconds, percent, plain, sec
 from farthing.reporting.markup import Safe, join, script_json, table, tag, term
 from farthing.types import Candidate, Certificate, Cost, Decision, Profile
 
+MAX_LAYERS = 5  # that are listed as the most sensitive
 MARGIN_WIDTH = 160  # of the drawing, in its own units
 
 
@@ -65,17 +66,16 @@ def time(decision: Decision) -> Safe:
     profile = decision.profile
     head = ("what binds", "share of the time", "saves at most", "evidence")
     rows = [(tag("b", f.cause), percent(f.share), percent(f.max_saving), f.evidence) for f in profile.findings]
+    roof = _plot(roofline.roofline(decision), "roofline", "Roofline: speed of each operator against its arithmetic intensity")
+    lines = (term("roofline"), f" ({profile.device.source}).")
+    suffer = {layer: f"{percent(error)} error of the output" for layer, error in profile.sensitivities[:MAX_LAYERS]}
     parts = [
-        _lead("The original's operators on ", profile.device.name, f": {_request_time(profile)}."),
-        table(head, rows, numeric=(1, 2)),
+        _lead("The original on ", profile.device.name, f": {_request_time(profile)}."),
+        table(head, rows, numeric=(1, 2)) if rows else empty("No single limit stands out."),
         _plot(roofline.time_by_kind(decision), "time-by-kind", "Time by kind of operator, against what the roofline allows"),
-        tag(
-            "p",
-            "Each dot is an operator, its area its time. The lines are the ",
-            term("roofline"),
-            f" ({profile.device.source}).",
-        ),
-        _plot(roofline.roofline(decision), "roofline", "Roofline: speed of each operator against its arithmetic intensity"),
+        tag("p", "Each dot is an operator, its area its time. The lines are the ", *lines) if roof else None,
+        roof,
+        _named_list("Layers that suffer most from int8", suffer),
         _named_list("Not tried, because it cannot pay here", dict(profile.skipped)),
     ]
     return join(part for part in parts if part)
@@ -111,12 +111,12 @@ def prices(decision: Decision) -> Safe:
     for title, candidate in (("Today", decision.baseline), *chosen):
         if candidate is not None and candidate.cost is not None:
             parts += [tag("h3", title), _cost_lines(candidate.cost)]
-    if decision.cheapest_rates_per_s:
-        parts.append(tag("p", f"The choice stays the cheapest {_span(*decision.cheapest_rates_per_s)} requests per second."))
-    if decision.cheapest_price_ratios:
-        ratio = _span(*decision.cheapest_price_ratios)
-        parts.append(tag("p", f"It does so where the price of a GiB-hour is {ratio} times that of a vCPU-hour."))
-    return join(parts)
+    ranges = (
+        ("the rate in requests per second", decision.cheapest_rates_per_s),
+        ("the price of a GiB-hour over that of a vCPU-hour", decision.cheapest_price_ratios),
+    )
+    holds = [f"The choice stays the cheapest {_while(what, *span)}." for what, span in ranges if span]
+    return join([*parts, *(tag("p", line) for line in holds)])
 
 
 def setting(decision: Decision) -> Safe:
@@ -213,24 +213,31 @@ def _margin(test: Certificate) -> Safe:
 def _cost_lines(cost: Cost) -> Safe:
     head = ("what", "quantity per million", "unit", "USD per unit", "USD per million", "source", "seen")
     rows = [
-        (line.sku, plain(line.quantity), line.unit, usd(line.usd_per_unit), usd(line.usd), line.source, line.observed_at)
+        (line.sku, plain(line.quantity), line.unit, usd(line.usd_per_unit), usd(line.usd), line.source, line.observed_at or "–")
         for line in cost.lines
     ]
     total = f"{usd(cost.usd_per_million)} per million requests, {usd(cost.usd_per_month)} a month"
     where = f" on {plain(cost.num_machines)} of {cost.machine}" if cost.machine else ""
-    power = f"; {cost.joules_per_million / 1e3:,.3g} kJ" if cost.joules_per_million is not None else ""
-    carbon = f" and {cost.grams_co2e_per_million:.3g} g CO2e per million ({cost.energy_source})" if power else ""
+    power = "" if cost.joules_per_million is None else f"; {facts.joules(cost.joules_per_million)}"
+    carbon = "" if cost.grams_co2e_per_million is None else f" and {facts.grams(cost.grams_co2e_per_million)} CO2e per million"
+    origin = f" ({cost.energy_source})" if power and cost.energy_source else ""
     mark = shown(Estimate(value=0.0, predicted=True), lambda _: " ") if cost.predicted else Safe()
-    return join([table(head, rows, numeric=(1, 3, 4)), tag("p", total, where, power, carbon, ".", mark, class_="fine")])
+    return join([table(head, rows, numeric=(1, 3, 4)), tag("p", total, where, power, carbon, origin, ".", mark, class_="fine")])
 
 
-def _span(low: float, high: float) -> str:
-    return f"from {plain(low)} to {plain(high) if math.isfinite(high) else 'any number of'}"
+def _while(what: str, low: float, high: float) -> str:
+    if not math.isfinite(high):
+        return f"while {what} is at least {plain(low)}" if low > 0 else f"whatever {what}"
+    return f"while {what} is {f'between {plain(low)} and' if low > 0 else 'at most'} {plain(high)}"
 
 
 def _request_time(profile: Profile) -> str:
     lengths = sorted(int(length) for length in profile.lengths)
-    spread = f"; lengths {lengths[0]} to {lengths[-1]}, half of them up to {lengths[len(lengths) // 2]}" if lengths else ""
+    spread = (
+        f"; lengths {lengths[0]} to {lengths[-1]}, half of them up to {lengths[len(lengths) // 2]}"
+        if lengths and lengths[-1] > 1
+        else ""
+    )
     return f"{milliseconds(profile.model_s)} in the model and {milliseconds(profile.host_s)} around it, a request{spread}"
 
 

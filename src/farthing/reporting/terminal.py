@@ -55,7 +55,7 @@ class LiveView:
         if name == "budget":
             return
         lines = {"stage": self._stage_line, "trial": self._trial_line, "best": self._best_line, "done": self._done_line}
-        line = lines.get(name, self._other_line)(told)
+        line = " ".join(lines.get(name, self._other_line)(told).split())  # a reason may have many lines
         self._recent = [*self._recent[1 - MAX_RECENT :], line]
         if self._live is None:
             print(f"[{self._clock() - self._start_s:7.1f} s] {line}", file=self._console.file, flush=True)
