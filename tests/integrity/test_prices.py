@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from farthing.pricing.prediction import family
 from farthing.pricing.tariff import GIB_PER_VCPU_PRICE
 
 ROWS = list(csv.DictReader(files("farthing.price_sources").joinpath("snapshot.csv").read_text().splitlines()))
@@ -60,3 +61,9 @@ def test_the_price_of_a_gib_is_of_the_size_that_shares_assume(lean: str, large: 
     usd_per_gib = (more_usd - usd) / (more_gib - gib)
     usd_per_vcpu = (usd - usd_per_gib * gib) / cores
     assert GIB_PER_VCPU_PRICE / 1.3 < usd_per_gib / usd_per_vcpu < GIB_PER_VCPU_PRICE * 1.3
+
+
+def test_every_published_ceiling_is_of_a_machine_in_the_table() -> None:
+    ceilings = csv.DictReader(files("farthing.pricing").joinpath("ceilings.csv").read_text().splitlines())
+    accelerators = {family(row["sku"]): row["accelerator"] for row in ROWS}
+    assert all(accelerators[row["family"]] == row["accelerator"] for row in ceilings)

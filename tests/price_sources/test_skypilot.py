@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from farthing import plugins
 from farthing.errors import PriceError
+from farthing.price_sources.base import PriceSource
 from farthing.price_sources.skypilot import SkyPilot
+from farthing.types import MemberRef
 
 HEADER = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone"
 ROWS = (
@@ -61,6 +64,12 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path: Path) -> None:
         SkyPilot(path=write(tmp_path, header=HEADER.replace("MemoryGiB", "Memory"))).prices(spot=False)
     with pytest.raises(PriceError, match=r"gone\.csv cannot be read"):
         SkyPilot(path=tmp_path / "gone.csv").prices(spot=False)
+
+
+def test_a_job_reads_it_by_name(catalog: Path) -> None:
+    ref = MemberRef(name="skypilot", knobs=(("path", str(catalog)), ("region", "south")))
+    (price,) = plugins.make(PriceSource, ref).prices(spot=False)
+    assert (price.sku, price.usd_per_hour) == ("m1.small", 0.12)
 
 
 def test_dates_come_from_the_job_or_the_file(catalog: Path) -> None:

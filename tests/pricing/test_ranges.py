@@ -16,6 +16,7 @@ from farthing.pricing import (
     read_tariff,
     search_usd,
 )
+from farthing.testing.price_sources import FixedPrices
 from farthing.types import Device, Prices, Traffic
 from farthing.units import from_gib
 
@@ -90,10 +91,10 @@ def test_nothing_is_claimed_beyond_what_was_compared(device: Device, usage: Usag
 
 
 @pytest.mark.parametrize("rate_per_s", [35.0, 70.0, 150.0, 333.0])
-def test_rates_agree_with_pricing_each_of_them(device: Device, usage: Usage, rate_per_s: float) -> None:
+def test_rates_agree_with_pricing_each_of_them(device: Device, source: FixedPrices, usage: Usage, rate_per_s: float) -> None:
     """The menus differ in what fits, so that the cheaper of the two changes with the rate."""
-    prices = Prices(mode="whole_machines", sku="c6i.large", menu=("c6i.xlarge", "c6i.2xlarge"), spare_machines=1, headroom=0.1)
-    tariff = read_tariff(prices, device)
+    prices = Prices(mode="whole_machines", sku="c1.large", menu=("c1.xlarge", "c1.2xlarge"), spare_machines=1, headroom=0.1)
+    tariff = read_tariff(prices, device, source)
     one, two = replace(usage, capacity_per_s=53.0), replace(usage, capacity_per_s=50.0)
 
     def usd(usage: Usage, rate: float) -> float:

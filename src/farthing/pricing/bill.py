@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from farthing.errors import PriceError
 from farthing.pricing.demand import Demand
 from farthing.pricing.energy import Energy, request_energy
-from farthing.pricing.machines import Size, cheapest_fleet, cheapest_run
+from farthing.pricing.machines import SCALE, Size, cheapest_fleet, cheapest_run
 from farthing.pricing.prediction import Machine
 from farthing.pricing.tariff import Tariff
 from farthing.types import Cost, CostLine, UnitPrice
@@ -37,10 +37,13 @@ def price(usage: Usage, demand: Demand, tariff: Tariff) -> Cost:
 
 
 def sizes(usage: Usage, tariff: Tariff) -> tuple[Size, ...]:
-    """What one machine of each size that fits may be given: (1 - headroom) of its capacity."""
-    if not usage.capacity_per_s > 0.0:
+    """What one machine of each size that fits may be given: (1 - headroom) of its capacity, in the steps of 1 / SCALE.
+
+    Rounded before it is multiplied, so that a machine of twice the copies carries twice as much exactly.
+    """
+    free_per_s = round(usage.capacity_per_s * (1.0 - tariff.prices.headroom) * SCALE) / SCALE
+    if not free_per_s > 0.0:
         raise PriceError(f"a deployment that carries {usage.capacity_per_s:g} requests/s has no price: no machine is enough")
-    free_per_s = usage.capacity_per_s * (1.0 - tariff.prices.headroom)
     return tuple(
         Size(sku=m.price.sku, usd_per_hour=m.price.usd_per_hour, capacity_per_s=free_per_s * m.speed)
         for m in _fitting(usage, tariff)

@@ -49,7 +49,7 @@ def cheapest_run(menu: Sequence[Size], rate_per_s: float, spare_machines: int = 
 
 
 def fleets(menu: Sequence[Size], rate_per_s: float, spare_machines: int = 0) -> Iterator[Fleet]:
-    """All fleets that no other beats in both price and rate, the cheapest first, until one carries `rate_per_s`.
+    """All fleets than which none carries more for less (or as little, in fewer machines), up to one that carries the rate.
 
     This is the step function of cost over rate: from the rate that one fleet carries to that of the next, the next is the
     cheapest. With spares: the worst loss is that of the largest machines, so each spare is as large as any that carries.

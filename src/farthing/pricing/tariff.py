@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from farthing import plugins
 from farthing.errors import PriceError
@@ -11,10 +12,9 @@ from farthing.meters.base import Meter
 from farthing.price_sources.base import PriceSource
 from farthing.pricing.energy import energy_meter
 from farthing.pricing.prediction import Machine, predict
-from farthing.types import Device, MemberRef, Prices, UnitPrice
+from farthing.types import Device, Prices, UnitPrice
 from farthing.units import SECONDS_PER_HOUR, gib
 
-SHIPPED_TABLE = MemberRef(name="snapshot")
 # AWS Fargate, Linux/x86, us-east-1: 0.004445 USD per GiB-hour and 0.04048 per vCPU-hour, as of June 2026
 # (factualminds.com/blog/amazon-fargate-ecs-task-pricing-2026; the same at vantage.sh/blog/fargate-pricing)
 GIB_PER_VCPU_PRICE = 0.004445 / 0.04048
@@ -45,20 +45,19 @@ class Tariff:
         return self.machine.usd_per_hour / SECONDS_PER_HOUR / self.machine.accelerator_count
 
 
-def read_tariff(prices: Prices, device: Device) -> Tariff:
-    """Look up everything that `prices` names; `device` is the machine that is measured.
+def read_tariff(prices: Prices, device: Device, source: PriceSource | None = None) -> Tariff:
+    """Look up everything that `prices` names, in `source` or else in the one that it names; `device` is what is measured.
 
     Raises PriceError for a price that is not positive, an unknown SKU (with the nearest spelling), a SKU without a spot
     price, and a SKU that is not the size of the measured machine where whole machines are billed.
     """
-    needs_table = prices.menu or prices.usd_per_hour is None
-    table = {price.sku: price for price in _source(prices).prices(spot=prices.spot)} if needs_table else {}
-    machine = _given(prices, device) if prices.usd_per_hour is not None else _listed(prices, device, table)
+    table = _Table(prices, source)
+    machine = _listed(prices, device, table) if prices.usd_per_hour is None else _given(prices, device)
     menu, left_out = [Machine(price=machine)], []
     for sku in dict.fromkeys(prices.menu):
         if sku == machine.sku:
             continue
-        found = predict(_find(table, sku, prices), machine, device.kind)
+        found = predict(table.find(sku), machine, device.kind)
         if isinstance(found, Machine):
             menu.append(found)
         else:
@@ -92,10 +91,10 @@ def _given(prices: Prices, device: Device) -> UnitPrice:
     )
 
 
-def _listed(prices: Prices, device: Device, table: Mapping[str, UnitPrice]) -> UnitPrice:
+def _listed(prices: Prices, device: Device, table: "_Table") -> UnitPrice:
     if prices.sku is None:
         raise PriceError("prices names neither usd_per_hour nor sku: what does an hour of this machine cost?")
-    machine = _find(table, prices.sku, prices)
+    machine = table.find(prices.sku)
     if device.kind != "cpu" and not machine.accelerator_count:
         raise PriceError(f"prices.sku = {prices.sku!r} has no accelerator, the measured machine is a {device.name}")
     if prices.mode == "whole_machines" and device.kind == "cpu" and machine.vcpus != device.num_cores:
@@ -106,16 +105,31 @@ def _listed(prices: Prices, device: Device, table: Mapping[str, UnitPrice]) -> U
     return machine
 
 
-def _find(table: Mapping[str, UnitPrice], sku: str, prices: Prices) -> UnitPrice:
-    if sku in table:
-        return table[sku]
-    where = f"price source {prices.source or SHIPPED_TABLE}"
-    if prices.spot and any(price.sku == sku for price in _source(prices).prices(spot=False)):
-        raise PriceError(f"{where} has no spot price of {sku!r}: set prices.spot = false or choose another machine")
-    near = difflib.get_close_matches(sku, table, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"It has {len(table)}, among them {', '.join(sorted(table)[:3])}"
-    raise PriceError(f"{where} has no machine {sku!r}. {hint}")
+class _Table:
+    """The machines of the job's price source, read when one is first looked up."""
 
+    def __init__(self, prices: Prices, source: PriceSource | None) -> None:
+        self._prices, self._given_source = prices, source
 
-def _source(prices: Prices) -> PriceSource:
-    return plugins.make(PriceSource, prices.source or SHIPPED_TABLE)  # type: ignore[type-abstract]
+    def find(self, sku: str) -> UnitPrice:
+        known = self._by_sku
+        if sku in known:
+            return known[sku]
+        where = f"price source {plugins.ref(self._source)}"
+        if self._prices.spot and any(price.sku == sku for price in self._source.prices(spot=False)):
+            raise PriceError(f"{where} has no spot price of {sku!r}: set prices.spot = false or choose another machine")
+        near = difflib.get_close_matches(sku, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {len(known)}, among them {', '.join(sorted(known)[:3])}"
+        raise PriceError(f"{where} has no machine {sku!r}. {hint}")
+
+    @cached_property
+    def _source(self) -> PriceSource:
+        if self._given_source is not None:
+            return self._given_source
+        if self._prices.source is None:
+            raise PriceError("prices names a machine, but no source to look it up in: give prices.source or usd_per_hour")
+        return plugins.make(PriceSource, self._prices.source)  # type: ignore[type-abstract]
+
+    @cached_property
+    def _by_sku(self) -> Mapping[str, UnitPrice]:
+        return {price.sku: price for price in self._source.prices(spot=self._prices.spot)}

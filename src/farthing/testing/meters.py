@@ -1,11 +1,32 @@
-"""The laws of a meter, and a powercap tree that replays recorded counters, for tests here and of other packages."""
+"""The laws of a meter, a meter of round numbers, and a powercap tree that replays counters, for tests here and elsewhere."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from farthing.meters.base import Meter
 from farthing.types import Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundWatts(Meter):
+    """A model of `idle_w` a core at rest and `busy_w` a core at work."""
+
+    measured: ClassVar[bool] = False
+    idle_w: float = 1.0
+    busy_w: float = 4.0
+
+    @classmethod
+    def available(cls, device: Device) -> bool:
+        return True
+
+    def energy_j(self, device: Device, *, busy_core_s: float, elapsed_s: float) -> float:
+        return self.idle_w * device.num_cores * elapsed_s + (self.busy_w - self.idle_w) * busy_core_s
+
+    def describe(self, device: Device) -> str:
+        return f"modelled, not measured: {self.idle_w:g} W idle, {self.busy_w:g} W busy per core"
 
 
 def check_meter(meter: Meter, device: Device) -> None:

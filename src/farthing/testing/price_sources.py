@@ -1,9 +1,21 @@
-"""The laws of a price source, for tests here and of other packages."""
+"""The laws of a price source, and a source of fixed prices, for tests here and of other packages."""
 
 import math
+from dataclasses import dataclass
 from datetime import date
 
 from farthing.price_sources.base import PriceSource
+from farthing.types import UnitPrice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedPrices(PriceSource):
+    """The prices it was given."""
+
+    table: tuple[UnitPrice, ...]
+
+    def prices(self, *, spot: bool) -> tuple[UnitPrice, ...]:
+        return tuple(price for price in self.table if price.spot == spot)
 
 
 def check_price_source(source: PriceSource) -> None:
