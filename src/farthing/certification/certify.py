@@ -62,13 +62,12 @@ def _certificate(question: Question, alpha: float, seed: int) -> Certificate:
     if num_bad:
         return _unanswered(question, alpha, "FAIL", 0, f"{num_bad} answers are NaN or infinite")
     found = bounds(question, alpha, seed)
-    original, candidate = question.values
     minimum = "" if question.minimum is None else f"minimum {question.minimum:g}: "
     return Certificate(
         metric=question.name,
         verdict=_verdict(found.at(len(question)), question.limit),
-        original=original,
-        candidate=candidate,
+        original=question.original_value,
+        candidate=question.candidate_value,
         drop=question.drop,
         upper_bound=found.at(len(question))[1],
         max_drop=question.limit,

@@ -14,21 +14,29 @@ from farthing.errors import DataError
 from farthing.types import Certificate, Evidence, Floor
 
 MOST_FINALISTS = 3
+COST_ALLOWANCE = 1.1  # what a failure costs is itself estimated, on search and again on verify
 POWER = 0.8  # chance of a lossless candidate to be certified on as many items as farthing calls sufficient
 
 
 def name_finalists(
     survivors: Mapping[str, Evidence], floors: Sequence[Floor], *, num_verify: int, share: float = 1.0
 ) -> tuple[str, ...]:
-    """The first MOST_FINALISTS of the survivors (cheapest first) that a verify split of so many items should certify.
+    """At most MOST_FINALISTS of the race's survivors (cheapest first), by their evidence on search, before verify is opened.
 
-    Judged by their evidence on search; if it speaks for none, the one that comes nearest. Candidates at the margin thus rarely
-    take a finalist's place from a sound one, however cheap they are. To be called before verify is opened.
+    First, the cheapest of those that convince: the bound at 1 - 1/(number of survivors) on search is within every limit, and
+    so is the bound to be expected of `num_verify` items. Of candidates right at the margin about one does so: however many
+    and cheap they are, they do not take all places. Then whichever come nearest, if their drop is within the limits at all;
+    failing that too, the single nearest, whose certificate says what is missing.
     """
-    excess = {name: _expected_excess(evidence, floors, num_verify, share) for name, evidence in survivors.items()}
-    likely = [name for name in survivors if excess[name] < 0]
-    nearest = sorted(survivors, key=lambda name: excess[name])[:1]
-    return tuple(likely[:MOST_FINALISTS] or nearest)
+    chance = 1 / max(2, len(survivors))
+    doubt, risk = {}, {}
+    for name, evidence in survivors.items():
+        asked = _asked(evidence, floors, share)
+        doubt[name] = max(_excess(question, chance, 1.0) for question, _ in asked)
+        risk[name] = max(_excess(question, alpha, num_verify / len(evidence.original)) for question, alpha in asked)
+    convincing = [name for name in survivors if doubt[name] < 0 and risk[name] < 0]
+    nearest = sorted((name for name in survivors if name not in convincing), key=lambda name: doubt[name])
+    return tuple((convincing + [name for name in nearest if doubt[name] < 1])[:MOST_FINALISTS] or nearest[:1])
 
 
 def certify_finalists(
@@ -56,16 +64,13 @@ def items_needed(evidence: Evidence, floor: Floor, *, share: float = 1.0, power:
     Lossless: a true drop of zero with the discordance or spread that `evidence` (of search) shows; for agreement, with the
     drop it shows. Tested as one of MOST_FINALISTS, each slice at its part of alpha. inf if no number suffices.
     """
-    alpha = (1 - floor.confidence) * share / MOST_FINALISTS
-    slices = slice_questions(evidence, floor)
-    needed = [_items_needed(question, alpha, power) for question in questions(evidence, floor)]
-    needed += [_items_needed(q, alpha / len(slices), power) * len(evidence.original) / len(q) for q in slices]
+    needed = [_items_needed(q, alpha, power) * len(evidence.original) / len(q) for q, alpha in _asked(evidence, [floor], share)]
     return float(np.ceil(max(needed)))
 
 
 def _items_needed(question: Question, alpha: float, power: float) -> float:
     if question.metric.binary and question.reference is not None:
-        failed = 1 - question.values[1]
+        failed = 1 - question.candidate_value
         return pairs_needed(failed, 0.0, question.limit + 1 - question.reference, alpha=alpha, power=power)
     if question.metric.binary:
         discordant = (float(np.abs(question.losses).sum()) + 1) / (len(question) + 2)  # none seen is not none there
@@ -75,23 +80,23 @@ def _items_needed(question: Question, alpha: float, power: float) -> float:
     if gap <= 0:
         return math.inf
     by_spread = (float(ndtri(1 - alpha) + ndtri(power)) * spread(question, seed=0) / gap) ** 2
-    by_failures = math.log(1 / alpha) * question.failure_cost(seed=0) / gap
+    by_failures = math.log(1 / alpha) * COST_ALLOWANCE * question.failure_cost(seed=0) / gap
     return max(by_spread, by_failures, FEWEST_ITEMS)
 
 
-def _expected_excess(evidence: Evidence, floors: Sequence[Floor], num_verify: int, share: float) -> float:
-    """How far above its limit the worst of the upper bounds is expected on verify, in widths; negative: all should pass."""
-    alphas = [(1 - floor.confidence) * share / MOST_FINALISTS for floor in floors]
-    growth = num_verify / len(evidence.original)
-    excesses = []
-    for floor, alpha in zip(floors, alphas, strict=True):
+def _asked(evidence: Evidence, floors: Sequence[Floor], share: float) -> list[tuple[Question, float]]:
+    """Every question that certificates will answer, with the alpha of its least favourable test."""
+    asked = []
+    for floor in floors:
+        alpha = (1 - floor.confidence) * share / MOST_FINALISTS
         slices = slice_questions(evidence, floor)
-        excesses += [_excess(question, alpha, growth) for question in questions(evidence, floor)]
-        excesses += [_excess(question, alpha / len(slices), growth) for question in slices]
-    return max(excesses)
+        asked += [(question, alpha) for question in questions(evidence, floor)]
+        asked += [(question, alpha / len(slices)) for question in slices]
+    return asked
 
 
 def _excess(question: Question, alpha: float, growth: float) -> float:
+    """How far above the limit the upper bound is with `growth` times these items, in widths: < 0 passes, 1 has drop = limit."""
     try:
         upper = quick_bounds(question, alpha, seed=0).at(len(question) * growth)[1]
     except DataError:  # the metric is undefined on so small a slice

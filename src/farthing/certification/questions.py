@@ -34,32 +34,41 @@ class Question:
         return self.minimum if self.metric.needs_labels or self.minimum is not None else self.metric.bounds[1]
 
     @cached_property
-    def values(self) -> tuple[float, float]:
-        """The metric of the original and of the candidate."""
-        return self.metric.value(self.original, self.target), self.metric.value(self.candidate, self.target)
-
-    @property
-    def drop(self) -> float:
-        original, candidate = self.values
-        return (original if self.minimum is None else self.minimum) - candidate
-
-    @cached_property
     def losses(self) -> Array:
         """(n,) loss of each item, whose mean is the drop; metrics of kind "mean" only."""
         scores = self.metric.scores(self.candidate, self.target)
         reference = self.reference
         return np.asarray((self.metric.scores(self.original, self.target) if reference is None else reference) - scores)
 
-    @cached_property
+    @property
     def loss_bounds(self) -> tuple[float, float]:
         low, high = self.metric.bounds
         reference = self.reference
         return (low - high, high - low) if reference is None else (reference - high, reference - low)
 
     @cached_property
+    def original_value(self) -> float:
+        """The metric of the original; of agreement with itself, the most there is, by the law of metrics."""
+        agrees = not self.metric.needs_labels
+        return self.metric.bounds[1] if agrees else self.metric.value(self.original, self.target)
+
+    @cached_property
+    def drop(self) -> float:
+        if self.metric.kind == "mean":
+            return float(self.losses.mean())
+        reference = self.original_value if self.reference is None else self.reference
+        return reference - self.metric.value(self.candidate, self.target)
+
+    @property
+    def candidate_value(self) -> float:
+        return (self.original_value if self.reference is None else self.reference) - self.drop
+
+    @cached_property
     def influence(self) -> Array | None:
         """(n,) influence of each item on the drop; None where the metric has no closed form of it."""
-        if self.metric.kind == "statistic" and type(self.metric).influence is Metric.influence:
+        if self.metric.kind == "mean":
+            return np.asarray(self.losses - self.drop)
+        if type(self.metric).influence is Metric.influence:
             return None
         of_candidate = self.metric.influence(self.candidate, self.target)
         if self.reference is not None:
@@ -68,6 +77,8 @@ class Question:
 
     def resampled(self, weights: Array) -> Array:
         """(b,) drop of b samples in which items occur so often (b, n); nan where the metric is undefined."""
+        if self.metric.kind == "mean":
+            return np.asarray(weights @ self.losses / weights.sum(axis=1))
         of_candidate = self.metric.weighted(self.candidate, self.target, weights)
         reference = self.reference
         of_reference = self.metric.weighted(self.original, self.target, weights) if reference is None else reference
@@ -78,7 +89,7 @@ class Question:
         order = np.random.default_rng(seed).permutation(len(self))
         strangers = np.empty_like(self.candidate)
         strangers[order] = self.candidate[np.roll(order, 1)]
-        return max(0.0, self.values[1] - self.metric.value(strangers, self.target))
+        return max(0.0, self.candidate_value - self.metric.value(strangers, self.target))
 
     def take(self, mask: Array, value: str) -> "Question":
         return replace(

@@ -1,10 +1,10 @@
 """The race on the search split: it may only reject, so that bad builds die after few items; it never certifies."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from farthing.certification.bounds import FEWEST_ITEMS, quick_bounds
 from farthing.certification.questions import Question, not_finite, questions
@@ -39,6 +39,14 @@ class Race:
         statistics = any(not _is_bounded_mean(floor) for floor in self.floors)
         return tuple(sorted(looks | set(self._preset()))) if statistics else tuple(sorted(looks))
 
+    def run(self, answers: Callable[[int], Evidence]) -> tuple[Evidence, str | None]:
+        """Ask for the first so many answers, look by look, until one rejects: the evidence then at hand, and why."""
+        for look in self.looks:
+            evidence = answers(look)
+            if reason := self.reject(evidence):
+                break
+        return evidence, reason
+
     def reject(self, evidence: Evidence) -> str | None:
         """Why the candidate is out, after the first `len(evidence.original)` items, which is one of `looks`; None: it stays.
 
@@ -72,7 +80,7 @@ class Race:
         surplus = (question.losses - low) / (high - low) - m
         stakes = LARGEST_STAKE / m * 0.5 ** np.arange(NUM_STAKES)
         log_capital = np.cumsum(np.log1p(np.multiply.outer(stakes, surplus)), axis=1)
-        return bool((logsumexp(log_capital, axis=0) - math.log(NUM_STAKES)).max() >= math.log(1 / alpha))
+        return bool(np.logaddexp.reduce(log_capital, axis=0).max() >= math.log(NUM_STAKES / alpha))
 
     def _statistic_exceeds(self, question: Question, alpha: float) -> bool:
         """Lower bound above the limit at a preset look, at the alpha that this look may spend.

@@ -1,6 +1,7 @@
 """The open set of metrics, and how a floor names one."""
 
 import dataclasses
+from functools import cache
 
 from farthing import plugins
 from farthing.errors import JobError
@@ -8,6 +9,7 @@ from farthing.metrics.base import Metric
 from farthing.types import MemberRef
 
 
+@cache
 def metric_of(name: str) -> Metric:
     """The metric that a floor names: "accuracy", "ndcg@10" (the value of its first knob), or "package.module:function".
 

@@ -24,28 +24,31 @@ class MacroF1(Metric):
     threshold: float = 0.5
 
     def value(self, predictions: Array, target: Array) -> float:
-        return float(self.weighted(predictions, target, np.ones((1, len(target))))[0])
+        _, _, true, total = self._counts(predictions, target)
+        return float((2 * true / total).mean())
 
     def weighted(self, predictions: Array, target: Array, weights: Array) -> Array:
-        hits, marks = self._indicators(predictions, target)
-        true, total = weights @ hits, weights @ marks
+        labels, answers, _, total = self._counts(predictions, target)
+        each = np.eye(len(total))
+        true = weights @ (each[labels] * (labels == answers)[:, None])
+        total = weights @ (each[labels] + each[answers])
         f1 = np.divide(2 * true, total, out=np.zeros_like(total), where=total > 0)
         return np.asarray(f1.sum(axis=1) / (total > 0).sum(axis=1))
 
     def influence(self, predictions: Array, target: Array) -> Array:
-        """Mean over c of (2 t_ic - F_c (p_ic + l_ic)) / (P_c + L_c), with indicators t, p, l and shares P, L."""
-        hits, marks = self._indicators(predictions, target)
-        total = marks.mean(axis=0)
-        f1 = 2 * hits.mean(axis=0) / total
-        return np.asarray(((2 * hits - f1 * marks) / total).mean(axis=1))
+        """Mean over c of (2 t_c - F_c (p_c + l_c)) / (P_c + L_c), with indicators t, p, l of an item and shares P, L."""
+        labels, answers, true, total = self._counts(predictions, target)
+        share, f1 = total / len(labels), 2 * true / total
+        hit = 2 * (labels == answers) / share[labels]
+        return np.asarray((hit - (f1 / share)[labels] - (f1 / share)[answers]) / len(total))
 
-    def _indicators(self, predictions: Array, target: Array) -> tuple[Array, Array]:
-        """(n, c) whether item i truly belongs to c and was put there; (n, c) how often (0, 1, 2) c is its answer or label."""
+    def _counts(self, predictions: Array, target: Array) -> tuple[Array, Array, Array, Array]:
+        """Label and answer of each item as positions (n,) among the classes that occur; T_c and P_c + L_c (c,) of these."""
         labels = class_labels(predictions, target)
         if (labels == labels[0]).all():
             raise DataError(f"macro_f1 is undefined on one class: all {len(labels)} labels are {labels[0]!r}")
-        answers = classes(predictions, self.threshold)
-        occurring = np.unique(np.concatenate([labels, answers]))
-        labelled = (labels[:, None] == occurring).astype(np.float64)
-        answered = (answers[:, None] == occurring).astype(np.float64)
-        return labelled * answered, labelled + answered
+        occurring, position = np.unique(np.concatenate([labels, classes(predictions, self.threshold)]), return_inverse=True)
+        labels, answers = position[: len(labels)], position[len(labels) :]
+        total = np.bincount(position)
+        true = np.bincount(labels[labels == answers], minlength=len(occurring))
+        return labels, answers, true, total
