@@ -105,3 +105,20 @@ def test_a_package_for_another_processor_is_named(tmp_path: Path) -> None:
     pipeline = samples.pipeline("mlp", tmp_path / "model")
     with pytest.raises(BuildError, match=r"module\.pkl cannot be loaded on this processor"):
         torch_form.open_package(pipeline, threads=1, streams=1)
+
+
+class Everything(torch.nn.Module):
+    """Passes on whatever it gets, as wrappers do."""
+
+    def forward(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return first + sum(others)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it imports what export needs
+def test_modules_with_any_number_of_arguments_can_be_exported(tmp_path: Path) -> None:
+    inputs = tuple(TensorSpec(name=name, dtype="float32", shape=("batch", 3)) for name in "abc")
+    pipeline = torch_form.snapshot(Everything().eval(), inputs, {name: torch.ones(2, 3).numpy() for name in "abc"}, tmp_path)
+    module = torch_form.load(pipeline)
+    shapes = torch_form.dynamic_shapes(module, pipeline)
+    program = torch.export.export(module, (torch.ones(2, 3),) * 3, dynamic_shapes=shapes)
+    assert program.module()(*(torch.ones(5, 3),) * 3).shape == (5, 3)

@@ -1,6 +1,7 @@
 """The form `torch` on disk: a pickled nn.Module. How it is written, read and run; imports torch, so members import it late."""
 
 import copy
+import inspect
 import pickle
 import threading
 from collections.abc import Callable, Iterable
@@ -78,10 +79,15 @@ def tensors(feeds: Feeds, inputs: Iterable[TensorSpec]) -> tuple[torch.Tensor, .
     return tuple(torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in inputs)
 
 
-def dynamic_shapes(pipeline: Pipeline) -> tuple[dict[int, Any], ...]:
-    """What torch.export is told about the axes of `pipeline.inputs`."""
+def dynamic_shapes(module: torch.nn.Module, pipeline: Pipeline) -> tuple[Any, ...]:
+    """What torch.export is told about the axes of `pipeline.inputs`: one entry an argument, `*arguments` being one."""
     dims = {"batch": torch.export.Dim("batch"), "length": torch.export.Dim("length", max=pipeline.max_length)}
-    return tuple({i: dims[name] for i, name in enumerate(s.shape) if isinstance(name, str)} for s in pipeline.inputs)
+    axes = [{i: dims[name] for i, name in enumerate(s.shape) if isinstance(name, str)} for s in pipeline.inputs]
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds[: len(axes)]:
+        return tuple(axes)
+    num_named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*axes[:num_named], tuple(axes[num_named:]))
 
 
 def arrays(outputs: Any) -> list[Array]:

@@ -31,7 +31,7 @@ class TorchToAoti(Conversion):
         module = torch_form.load(source)
         arguments = torch_form.tensors(example(source, context), source.inputs)
         directory.mkdir(parents=True, exist_ok=True)
-        _compile(module, arguments, torch_form.dynamic_shapes(source), directory / FILE)
+        _compile(module, arguments, torch_form.dynamic_shapes(module, source), directory / FILE)
         result = derive(source, directory, form=self.target, file=FILE, pickled=False)
         before = torch_form.TorchSession(module, source.inputs, threads=context.threads)
         after = torch_form.open_package(result, threads=context.threads, streams=1)

@@ -34,7 +34,7 @@ class TorchToOnnx(Conversion):
         arguments = torch_form.tensors(example(source, context), source.inputs)
         directory.mkdir(parents=True, exist_ok=True)
         config = _write_attention_out(module)
-        options = self._options(source)
+        options = self._options(module, source)
         _export(module, arguments, source, directory / onnx_form.FILE, options)
         if self.fuse_attention:
             _fuse(directory / onnx_form.FILE, config)
@@ -44,11 +44,11 @@ class TorchToOnnx(Conversion):
         self.check(before.run, after.run, source, context)
         return result
 
-    def _options(self, source: Pipeline) -> dict[str, Any]:
+    def _options(self, module: Any, source: Pipeline) -> dict[str, Any]:
         from farthing import torch_form
 
         if self.exporter == "export":
-            shapes = torch_form.dynamic_shapes(source)
+            shapes = torch_form.dynamic_shapes(module, source)
             return {"dynamo": True, "dynamic_shapes": shapes, "external_data": False, "verbose": False}
         specs = (*source.inputs, *source.outputs)
         axes = {s.name: {i: name for i, name in enumerate(s.shape) if isinstance(name, str)} for s in specs}
