@@ -27,14 +27,10 @@ def optimize(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in --out")] = False,
 ) -> None:
     """Find, prove and pack the cheapest deployment. Exit code 3: nothing keeps the floor and the SLO."""
-    from dataclasses import replace
-
     from farthing import flow, spec
     from farthing.reporting.terminal import LiveView, table
 
-    asked = spec.read(job)
-    if minutes is not None:
-        asked = replace(asked, budget=replace(asked.budget, minutes=minutes))
+    asked = spec.read(job, minutes=minutes)
     folder = out or Path("runs") / asked.name
     try:
         with LiveView() as view:
@@ -44,7 +40,7 @@ def optimize(
             f"\nInterrupted. Everything measured so far is kept. Go on with:\n  farthing optimize {job} --out {folder} --resume"
         )
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(table(decision))
+    typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
         raise typer.Exit(NOTHING_MEETS_THE_FLOOR)
 

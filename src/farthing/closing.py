@@ -48,7 +48,7 @@ def pack(shop: Workshop, decision: Decision) -> Decision:
     verify = shop.job.splits.verify
     carried = Sample(items=verify, original=shop.original_predictions("verify")) if shop.job.carry_sample else None
     target = shop.store.directory / "artifact"
-    decision = replace(decision, artifact=target.name)
+    decision = replace(decision, artifact=str(shop.out / target.name))
     artifact.save(
         pipelines.read(directory),
         target,
@@ -139,9 +139,10 @@ def _without(build: Build, step: MemberRef) -> Build:
 def _trial_of(shop: Workshop, decision: Decision, search: Search) -> Trial | None:
     if decision.chosen is None:
         return None
+    if decision.verdict == "keep":
+        return replace(baseline_trial(shop), candidate=decision.chosen)
     build = decision.chosen.deployment.build
-    trial = next((t for t in search.measured() if t.build == build), baseline_trial(shop))
-    return replace(trial, candidate=decision.chosen)
+    return replace(next(t for t in search.measured() if t.build == build), candidate=decision.chosen)
 
 
 def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial | None) -> Decision:
@@ -176,11 +177,8 @@ def _summary(decision: Decision) -> str:
         return "Nothing that was tried keeps the floor and the latency ceilings at once."
     before, after = usd(decision.baseline), usd(decision.chosen)
     if decision.verdict == "keep" or decision.saving is None:
-        return f"Keep what you have: at {before:.4g} USD per million requests nothing certified is cheaper."
-    return (
-        f"Run {decision.chosen.deployment}: {after:.4g} instead of {before:.4g} USD per million requests, "
-        f"{1 - decision.saving.value:.0%} less, with the floor certified."
-    )
+        return f"Keep what you have: at {before:.3g} USD per million requests, nothing certified is cheaper."
+    return f"{before:.3g} USD per million requests become {after:.3g}, and the quality floor is certified."
 
 
 def _environment(shop: Workshop) -> dict[str, str]:

@@ -132,12 +132,13 @@ def _drive_server(shop: Workshop, worker: Worker, deployment: Deployment) -> tup
     rate = max(rate, samples_needed(99) / MOST_DRIVE_S)
     num_requests = max(samples_needed(99) + 1, round(rate * DRIVE_S))
     send_at_s = arrivals(shop.job.traffic, num_requests, rate, shop.job.seed)
+    ceiling_s = min((s for _, s in shop.job.slo.ceilings()), default=0.0)
     policy = BatchPolicy(batch_size=deployment.batch_size, delay_s=deployment.batch_delay_s, bucketing=deployment.bucketing)
     requests = _sample(shop, num_requests)
     worker.call(session.answers, requests[:64], 1)  # warm, as a ready server is
     for attempt in range(RUNS_OF_A_VOID_LOAD):
         try:
-            run = load.drive(worker, requests, send_at_s, policy, timeout_s=shop.job.budget.trial_timeout_s)
+            run = load.drive(worker, requests, send_at_s, policy, timeout_s=shop.job.budget.trial_timeout_s).check(ceiling_s)
             break
         except LoadVoid as void:
             shop.store.record("void", str(void))

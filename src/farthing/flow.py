@@ -21,13 +21,13 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
     Everything that takes time is recorded in `out` when it is done: killed at any moment, the same call with `resume` goes
     on without repeating it. Raises FarthingError. A verdict of "nothing" is an answer, not an error.
     """
-    with Store.open(out, digest=job.digest, resume=resume) as store, Workshop(job, store, progress) as shop:
+    with Store.open(out, digest=job.digest, resume=resume) as store, Workshop(job, store, out, progress) as shop:
         shop.stage("diagnose")  # where the money goes
         baseline = baseline_trial(shop)
         search = propose(job, shop.profile, shop.feasible, usd(baseline.candidate))
 
         shop.stage("search")
-        while (proposal := search.ask()) is not None and shop.search_time_left_s() > 0:
+        while shop.goes_on(search.measured()) and (proposal := search.ask()) is not None:
             trial = try_build(shop, proposal.build, num_candidates=len(search.proposals))  # transform, race, time, price
             search.tell(proposal, trial)
             shop.tried(trial, search.best_usd())

@@ -168,20 +168,20 @@ def _judged(shop: Workshop, trial: Trial, figures: tuple[Measurement, ...]) -> T
         return _judged(shop, extend(shop, trial, spread), figures)
     if isinstance(found, Rejected):
         return replace(trial, candidate=replace(trial.candidate, figures=figures, rejected=found))
-    candidate = Candidate(deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(found))
+    candidate = Candidate(deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(shop, found))
     return replace(trial, candidate=candidate)
 
 
 def _as_it_is(shop: Workshop, trial: Trial, figures: tuple[Measurement, ...]) -> Candidate:
     found = screened(shop, trial, shop.baseline, trial.services[0])
     if found is not None:
-        return Candidate(deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(found))
+        return Candidate(deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(shop, found))
     without_slo = replace(shop.job, slo=Slo())
     found = screen(shop.baseline, trial.services[0], without_slo, shop.lengths, shop.price_of(trial.peak_bytes))
     assert found is not None, "without ceilings, some number of replicas carries any rate"
     missed = Rejected(stage="slo", reason="the baseline itself misses a latency ceiling; it is priced without any")
     return Candidate(
-        deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(found), rejected=missed
+        deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(shop, found), rejected=missed
     )
 
 
@@ -190,7 +190,9 @@ def _identical(shop: Workshop) -> Evidence:
     return shop.evidence(shop.job.splits.search, answers, answers)
 
 
-def _expected(found: Screened) -> tuple[Prediction, ...]:
+def _expected(shop: Workshop, found: Screened) -> tuple[Prediction, ...]:
+    if shop.job.traffic.scenario == "offline":
+        return ()
     model = "queue simulation with fitted service times"
     return tuple(
         Prediction(name=f"latency_p{p:g}_s", value=percentile(found.simulated.latencies_s, p), unit="s", model=model)

@@ -52,8 +52,8 @@ Layout = tuple[int, int]  # threads per stream, streams
 class Workshop:
     """Everything slow is computed when it is first asked for, and recorded in the store."""
 
-    def __init__(self, job: Job, store: Store, progress: Progress) -> None:
-        self.job, self.store, self.progress = job, store, progress
+    def __init__(self, job: Job, store: Store, out: Path, progress: Progress) -> None:
+        self.job, self.store, self.out, self.progress = job, store, out, progress
         self._parked: dict[str, Worker] = {}
 
     def __enter__(self) -> "Workshop":
@@ -66,6 +66,10 @@ class Workshop:
     @property
     def num_cores(self) -> int:
         return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+    def goes_on(self, trials: list[Trial]) -> bool:
+        """Whether there is time for another trial; the first that ends in a price is always made."""
+        return not trials or self.search_time_left_s() > 0
 
     def search_time_left_s(self) -> float:
         return SEARCH_SHARE * from_minutes(self.job.budget.minutes) - self.store.spent_s
