@@ -52,6 +52,7 @@ def test_a_peak_that_is_not_faster_is_a_reason() -> None:
 def test_layers_are_found_by_path_whatever_the_graph_calls_them() -> None:
     context = Context(calibration=(), sensitivities=(("layer.1.down", 0.9), ("layer.0.query", 0.5)))
     paths = {"a": "/layer.1/down/MatMul", "b": "__module.layer.0.query/aten::linear/MatMul", "c": "/layer.11/down/MatMul"}
+    paths |= {"d": "/sublayer.1/down/MatMul", "e": "/layer.1/down_again/MatMul"}
     assert kept_in_float(0, context, paths) == []
     assert kept_in_float(1, context, paths) == ["a"]
     assert kept_in_float(2, context, paths) == ["a", "b"]

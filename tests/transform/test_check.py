@@ -2,7 +2,8 @@
 
 import pytest
 
-from farthing import transform
+from farthing import plugins, transform
+from farthing.conversions.base import Conversion
 from farthing.errors import JobError, RecipeError
 from farthing.types import Build, MemberRef
 
@@ -79,6 +80,12 @@ def test_reason(form: str, wanted: Build, reason: str) -> None:
     with pytest.raises(RecipeError) as caught:
         steps(form, wanted)
     assert str(caught.value) == reason
+
+
+def test_an_untouched_model_is_converted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the conversion would carry what the method adds: then all builds share its result."""
+    monkeypatch.setattr(plugins.load(Conversion, "torch_to_openvino"), "carries", FLOAT | {"bf16"})
+    assert steps("torch", build("bf16", runtime="openvino")) == ["torch_to_openvino", "bf16"]
 
 
 def test_trait_the_model_never_had() -> None:

@@ -69,7 +69,7 @@ def _check_traits(traits: Traits, recipe: Sequence[MemberRef], methods: Sequence
         traits = traits - method.drops | method.adds
 
 
-def _routes(plan: Plan, form: str, traits: Traits, targets: Iterable[str]) -> list[Plan]:
+def _routes(plan: Plan, form: str, traits: Traits, targets: frozenset[str]) -> list[Plan]:
     """`plan` prolonged by the fewest conversions to each of the forms `targets` that can be reached."""
     start, traits = _end(plan, form, traits)
     routes = {start: plan}
@@ -82,7 +82,7 @@ def _routes(plan: Plan, form: str, traits: Traits, targets: Iterable[str]) -> li
                 step = Step(kind="conversion", ref=MemberRef(name=name), form=target, traits=traits)
                 routes[target] = (*routes[here], step)
                 queue.append(target)
-    return [routes[target] for target in sorted(targets) if target in routes]
+    return [route for target, route in routes.items() if target in targets]
 
 
 def _carries(conversion: str, traits: Traits) -> bool:
