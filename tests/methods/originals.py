@@ -1,9 +1,10 @@
-"""Originals with enough weights for int8 to show in bytes: an encoder with a masked attention and outliers, a small CNN."""
+"""Originals with enough weights for int8 to show in bytes, each with what a quantizer may stumble over."""
 
 import functools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
@@ -74,9 +75,36 @@ class ConvNet(nn.Module):
         return self.head(self.body(image))
 
 
+class Tied(nn.Module):
+    """The table of the embedding is the head's weight too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+        self.embedding.weight.data *= torch.logspace(-2, 1, WIDTH)  # very unlike channels, and
+        self.embedding.weight.data *= torch.logspace(-1, 1, VOCABULARY)[:, None]  # very unlike rows
+        self.head.weight = self.embedding.weight
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embedding(input_ids).mean(1))
+
+
+class Weightless(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) * 2.0
+
+
 def encoder(directory: Path) -> Pipeline:
     inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
     return snapshot(Encoder, inputs, directory)
+
+
+def tied(directory: Path) -> Pipeline:
+    return snapshot(Tied, (TensorSpec(name="input_ids", dtype="int64", shape=("batch", "length")),), directory)
+
+
+def weightless(directory: Path) -> Pipeline:
+    return snapshot(Weightless, (TensorSpec(name="x", dtype="float32", shape=("batch", 8)),), directory)
 
 
 def conv_net(directory: Path) -> Pipeline:
@@ -95,7 +123,8 @@ def snapshot(make: type[nn.Module], inputs: tuple[TensorSpec, ...], directory: P
 def in_form(make: str, form: str, directory: Path) -> Pipeline:
     """The original that `make` names, converted to `form` once for all tests."""
     if form == "torch":
-        return {"encoder": encoder, "conv_net": conv_net}[make](directory / make / "torch")
+        makers = {"encoder": encoder, "conv_net": conv_net, "tied": tied, "weightless": weightless}
+        return makers[make](directory / make / "torch")
     original = in_form(make, "torch", directory)
     conversion = plugins.load(Conversion, f"torch_to_{form}")()  # type: ignore[type-abstract]
     return conversion.convert(original, directory / make / form, context_for(original))
@@ -105,6 +134,25 @@ def context_for(pipeline: Pipeline, num_batches: int = 12) -> Context:
     """Batches of two rows; of lengths that vary, the second row padded, where lengths vary."""
     batches = [_batch(pipeline.inputs, number) for number in range(num_batches)]
     return Context(calibration=tuple(batches), sensitivities=(("layer.1.down", 0.5), ("layer.0.query", 0.2)))
+
+
+def float_products(pipeline: Pipeline) -> list[str]:
+    """Names of the MatMul and Gemm operators that have a float weight."""
+    graph = onnx.load(pipeline.path).graph
+    weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2}
+    return [node.name for node in graph.node if node.op_type in ("MatMul", "Gemm") and weights.intersection(node.input)]
+
+
+def dtypes_of(module: torch.nn.Module, kind: type[torch.nn.Module]) -> set[torch.dtype]:
+    """What modules of this kind return."""
+    seen: set[torch.dtype] = set()
+    for part in module.modules():
+        if isinstance(part, kind):
+            part.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    ids = torch.ones(2, 3, dtype=torch.int64)
+    (answer,) = module(ids, ids)
+    assert answer.dtype == torch.float32
+    return seen
 
 
 def cosine(left: list[Array], right: list[Array]) -> float:

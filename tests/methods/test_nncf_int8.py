@@ -5,28 +5,14 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
-import torch
-from torch import nn
 
-from farthing import plugins
-from farthing.conversions.base import Conversion
 from farthing.errors import BuildError
 from farthing.methods.nncf_int8 import NncfInt8
+from farthing.testing import methods as laws
 from farthing.testing.methods import answers
-from farthing.types import Pipeline, TensorSpec
+from farthing.types import Pipeline
 
-from .originals import WIDTH, context_for, cosine, encoder, snapshot
-
-X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
-
-
-class Weightless(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x) * 2.0
-
-
-def in_openvino(source: Pipeline, directory: Path) -> Pipeline:
-    return plugins.load(Conversion, "torch_to_openvino")().convert(source, directory, context_for(source))  # type: ignore[type-abstract]
+from .originals import WIDTH, context_for, cosine, in_form
 
 
 def float_weights(pipeline: Pipeline, shape: tuple[int, ...]) -> int:
@@ -35,12 +21,12 @@ def float_weights(pipeline: Pipeline, shape: tuple[int, ...]) -> int:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    place = tmp_path_factory.mktemp("encoder")
-    return in_openvino(encoder(place / "torch"), place / "openvino")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("originals")
 
 
-def test_smooth_quant_tames_outliers(source: Pipeline, tmp_path: Path) -> None:
+def test_smooth_quant_tames_outliers(shared: Path, tmp_path: Path) -> None:
+    source = in_form("encoder", "openvino", shared)
     context = context_for(source)
     expected = answers(source, context)
     smooth, plain = (
@@ -51,14 +37,21 @@ def test_smooth_quant_tames_outliers(source: Pipeline, tmp_path: Path) -> None:
     assert smooth > 0.99
 
 
-def test_the_most_sensitive_layer_stays_in_float(source: Pipeline, tmp_path: Path) -> None:
+def test_the_most_sensitive_layer_stays_in_float(shared: Path, tmp_path: Path) -> None:
+    source = in_form("encoder", "openvino", shared)
     down = (WIDTH, 4 * WIDTH)
     assert float_weights(source, down) == 2
     result = NncfInt8(keep_float=1).apply(source, tmp_path, context_for(source))
     assert float_weights(result, down) == 1
 
 
-def test_nothing_to_quantize(tmp_path: Path) -> None:
-    source = in_openvino(snapshot(Weightless, (X,), tmp_path / "torch"), tmp_path / "openvino")
+def test_nothing_to_quantize(shared: Path, tmp_path: Path) -> None:
+    source = in_form("weightless", "openvino", shared)
     with pytest.raises(BuildError, match="no MatMul or Convolution with constant float weights is left to quantize"):
-        NncfInt8().apply(source, tmp_path / "result", context_for(source))
+        NncfInt8().apply(source, tmp_path, context_for(source))
+
+
+def test_ranges_need_rows_and_numbers(shared: Path, tmp_path: Path) -> None:
+    source = in_form("conv_net", "openvino", shared)
+    laws.check_needs_rows(NncfInt8(), source, tmp_path, context_for(source))
+    laws.check_refuses_nan(NncfInt8(), source, tmp_path / "nan", context_for(source))

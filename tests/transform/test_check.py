@@ -2,12 +2,11 @@
 
 import pytest
 
-from farthing import plugins, transform
-from farthing.conversions.base import Conversion
-from farthing.errors import JobError, RecipeError
+from farthing import transform
+from farthing.errors import RecipeError
 from farthing.types import Build, MemberRef
 
-FLOAT = frozenset({"float_weights"})
+from .conftest import FLOAT, RawToGraph
 
 
 def build(*names: str, runtime: str) -> Build:
@@ -21,15 +20,14 @@ def steps(form: str, wanted: Build, traits: frozenset[str] = FLOAT) -> list[str]
 @pytest.mark.parametrize(
     ("form", "wanted", "expected"),
     [
-        ("torch", build(runtime="torch_eager"), []),
-        ("torch", build(runtime="openvino"), ["torch_to_openvino"]),
-        ("torch", build("ort_dynamic_int8", runtime="onnxruntime"), ["torch_to_onnx", "ort_dynamic_int8"]),
-        ("onnx", build("nncf_int8", runtime="openvino"), ["onnx_to_openvino", "nncf_int8"]),
-        ("torch", build("bf16", runtime="torch_compile"), ["bf16"]),
-        ("torch", build("bf16", runtime="aot_inductor"), ["bf16", "torch_to_aoti"]),
-        ("torch", build("bf16", runtime="openvino"), ["torch_to_openvino", "bf16"]),  # not bf16 before: converted untouched
-        ("torch", build("nncf_int8", "bf16", runtime="openvino"), ["torch_to_openvino", "nncf_int8", "bf16"]),
-        ("sklearn", build(runtime="openvino"), ["sklearn_to_onnx", "onnx_to_openvino"]),
+        ("raw", build(runtime="interpreter"), []),
+        ("raw", build(runtime="engine"), ["raw_to_graph"]),
+        ("tree", build(runtime="engine"), ["tree_to_raw", "raw_to_graph"]),
+        ("raw", build("shrink", runtime="engine"), ["raw_to_graph", "shrink"]),
+        ("raw", build("half", runtime="interpreter"), ["half"]),
+        ("raw", build("half", runtime="processor"), ["half", "raw_to_code"]),
+        ("raw", build("half", runtime="engine"), ["raw_to_graph", "half"]),  # raw_to_graph would not carry half
+        ("raw", build("shrink", "half", runtime="engine"), ["raw_to_graph", "shrink", "half"]),
     ],
 )
 def test_plan(form: str, wanted: Build, expected: list[str]) -> None:
@@ -37,41 +35,41 @@ def test_plan(form: str, wanted: Build, expected: list[str]) -> None:
 
 
 def test_forms_and_traits_are_folded() -> None:
-    first, second, third = transform.check("torch", FLOAT, build("nncf_int8", "bf16", runtime="openvino"))
-    assert (first.kind, first.form, first.traits) == ("conversion", "openvino", FLOAT)
-    assert (second.kind, second.form, second.traits) == ("method", "openvino", {"int8"})
-    assert (third.kind, third.form, third.traits) == ("method", "openvino", {"int8", "bf16"})
+    first, second, third = transform.check("raw", FLOAT, build("shrink", "half", runtime="engine"))
+    assert (first.kind, first.form, first.traits) == ("conversion", "graph", FLOAT)
+    assert (second.kind, second.form, second.traits) == ("method", "graph", {"int8"})
+    assert (third.kind, third.form, third.traits) == ("method", "graph", {"int8", "half"})
+
+
+def test_an_untouched_model_is_converted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the conversion would carry what the method adds: then all builds share its result."""
+    monkeypatch.setattr(RawToGraph, "carries", FLOAT | {"half"})
+    assert steps("raw", build("half", runtime="engine")) == ["raw_to_graph", "half"]
 
 
 @pytest.mark.parametrize(
     ("form", "wanted", "reason"),
     [
         (
-            "torch",
-            build("bf16", "nncf_int8", runtime="openvino"),
-            "step 2 (nncf_int8) needs float_weights, which step 1 removed. Move it earlier or drop that step.",
+            "raw",
+            build("half", "shrink", runtime="engine"),
+            "step 2 (shrink) needs float_weights, which step 1 removed. Move it earlier or drop that step.",
         ),
         (
-            "torch",
-            build("bf16", "bf16", runtime="openvino"),
-            "step 2 (bf16) adds bf16, which is there already. Drop that step.",
+            "raw",
+            build("half", "half", runtime="engine"),
+            "step 2 (half) adds half, which is there already. Drop that step.",
         ),
         (
-            "openvino",
-            build("ort_dynamic_int8", runtime="onnxruntime"),
-            "step 1 (ort_dynamic_int8) consumes onnx; no conversion leads there from openvino with float_weights. "
+            "code",
+            build("shrink", runtime="engine"),
+            "step 1 (shrink) consumes graph; no conversion leads there from code with float_weights. "
             "Change the order of the steps, drop one, or choose another runtime.",
         ),
         (
-            "torch",
-            build("bf16_weights", runtime="openvino"),
-            "the runtime openvino accepts openvino; no conversion leads there from torch with bf16. "
-            "Change the order of the steps, drop one, or choose another runtime.",
-        ),
-        (
-            "torch",
-            build("ort_dynamic_int8", runtime="openvino"),
-            "the runtime openvino accepts openvino; no conversion leads there from onnx with int8. "
+            "raw",
+            build("shrink", runtime="processor"),
+            "the runtime processor accepts code; no conversion leads there from graph with int8. "
             "Change the order of the steps, drop one, or choose another runtime.",
         ),
     ],
@@ -82,17 +80,7 @@ def test_reason(form: str, wanted: Build, reason: str) -> None:
     assert str(caught.value) == reason
 
 
-def test_an_untouched_model_is_converted_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where the conversion would carry what the method adds: then all builds share its result."""
-    monkeypatch.setattr(plugins.load(Conversion, "torch_to_openvino"), "carries", FLOAT | {"bf16"})
-    assert steps("torch", build("bf16", runtime="openvino")) == ["torch_to_openvino", "bf16"]
-
-
-def test_trait_the_model_never_had() -> None:
-    with pytest.raises(RecipeError, match=r"needs float_weights, which this model does not have. Drop that step."):
-        steps("torch", build("bf16_weights", runtime="torch_eager"), traits=frozenset())
-
-
-def test_unknown_method() -> None:
-    with pytest.raises(JobError, match="Did you mean 'nncf_int8'"):
-        steps("torch", build("nncf_int", runtime="openvino"))
+def test_knobs_stand_in_the_reason() -> None:
+    wanted = Build(recipe=(MemberRef(name="shrink", knobs=(("by", 4),)),), runtime=MemberRef(name="engine"))
+    with pytest.raises(RecipeError, match=r"step 1 \(shrink\(by=4\)\) needs float_weights, which this model does not have"):
+        steps("raw", wanted, traits=frozenset())

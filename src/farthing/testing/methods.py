@@ -9,7 +9,7 @@ import numpy as np
 
 from farthing import codec, plugins
 from farthing import pipeline as pipelines
-from farthing.errors import BuildError
+from farthing.errors import BuildError, DataError
 from farthing.methods.base import Method
 from farthing.runtimes.base import Runtime, Session
 from farthing.types import Array, Context, Pipeline, Profile
@@ -55,6 +55,19 @@ def check_needs_rows(method: Method, source: Pipeline, directory: Path, context:
             assert f"has {num_rows}" in str(error), error
         else:
             raise AssertionError(f"{method} took its ranges from {num_rows} rows")
+
+
+def check_refuses_nan(method: Method, source: Pipeline, directory: Path, context: Context) -> None:
+    """A method that calibrates names the batch and the input that holds NaN. The first input of `source` is float."""
+    number, name = len(context.calibration) - 1, source.inputs[0].name
+    last = context.calibration[number]
+    spoiled = {**last, name: np.full_like(last[name], np.nan)}
+    try:
+        method.apply(source, directory, replace(context, calibration=(*context.calibration[:number], spoiled)))
+    except DataError as error:
+        assert f"{name!r} of calibration batch {number}" in str(error), error
+    else:
+        raise AssertionError(f"{method} took its ranges from NaN")
 
 
 def check_unknown_layer_is_named(method: Method, source: Pipeline, directory: Path, context: Context) -> None:
