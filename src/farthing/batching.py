@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+BUCKETING_WINDOW = 4  # batches of the queue that are searched for items of like length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,8 @@ class BatchPolicy:
         """
         if not self.bucketing or len(lengths) <= self.batch_size:
             return list(range(min(self.batch_size, len(lengths))))
-        nearest = sorted(range(len(lengths)), key=lambda i: (abs(lengths[i] - lengths[0]), i))
+        window = range(min(len(lengths), BUCKETING_WINDOW * self.batch_size))
+        nearest = sorted(window, key=lambda i: (abs(lengths[i] - lengths[0]), i))
         return sorted(nearest[: self.batch_size])
 
 
