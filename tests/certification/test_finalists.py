@@ -101,7 +101,20 @@ def test_items_needed_of_agreement_and_of_slices() -> None:
     assert items_needed(losing(20), Floor(metric="argmax_agreement", max_drop=0.01)) == math.inf
     where = {"where": np.repeat(["a", "b"], [900, 100])}
     whole = items_needed(losing(0, slices=where), FLOOR)
-    assert items_needed(losing(0, slices=where), Floor(metric="accuracy", max_drop=0.02, slices="where")) > 9 * whole
+    assert items_needed(losing(0, slices=where), FLOOR, share=0.5) > whole
+    half_alpha_on_a_tenth = 10 * items_needed(losing(0, n=100), FLOOR, share=0.5)
+    sliced = Floor(metric="accuracy", max_drop=0.02, slices="where")
+    assert items_needed(losing(0, slices=where), sliced) == pytest.approx(half_alpha_on_a_tenth, rel=0.01)
+
+
+def test_items_needed_by_a_candidate_without_any_spread() -> None:
+    vectors = np.random.default_rng(0).standard_normal((N, 8))
+    floor = Floor(metric="cosine", max_drop=0.02)
+    needed = int(items_needed(Evidence(original=vectors, candidate=vectors), floor))
+    assert needed == pytest.approx(1.1 * math.log(60) / 0.02, rel=0.05)  # strangers' cosines are zero: a failure costs 1
+    enough = np.random.default_rng(1).standard_normal((needed, 8))
+    (certificate,) = certify_finalists({"x": Evidence(original=enough, candidate=enough)}, [floor], share=1 / 3)["x"]
+    assert certificate.verdict == "PASS"
 
 
 def test_a_statistic_is_certified_on_as_many_items_as_it_needs() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,14 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         Ledger(tmp_path / "file" / "ledger.jsonl").spend("a", ITEMS)
 
 
-def test_runs_that_ask_at_the_same_time_take_turns(ledger: Ledger) -> None:
+def test_runs_that_ask_at_the_same_time_take_turns(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = Ledger._share
+
+    def slow(self: Ledger, *args: Any) -> float:
+        time.sleep(0.05)
+        return quick(self, *args)
+
+    monkeypatch.setattr(Ledger, "_share", slow)
     with ThreadPoolExecutor(MOST_RUNS) as pool:
         shares = list(pool.map(lambda run: ledger.spend(run, ITEMS), [f"run{i}" for i in range(MOST_RUNS)]))
     assert sorted(shares, reverse=True) == [SPENT * (1 - SPENT) ** i for i in range(MOST_RUNS)]

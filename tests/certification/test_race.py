@@ -85,6 +85,12 @@ def test_one_of_several_floors_is_enough() -> None:
     assert "lower" in (Race((Floor(metric="spearman", minimum=0.9),), N, 50).reject(evidence) or "")
 
 
+def test_alpha_is_shared_by_all_candidates_and_limits() -> None:
+    evidence = ranked(0, 1.0)
+    assert "alpha 0.001)" in (Race((SPEARMAN,), N, 50).reject(evidence) or "")
+    assert "alpha 0.0005)" in (Race((SPEARMAN, Floor(metric="rmse", max_drop=5.0)), N, 50).reject(evidence) or "")
+
+
 def test_an_absolute_minimum_of_a_mean() -> None:
     floor = Floor(metric="accuracy", minimum=0.85)
     assert Race((floor,), N, 50).reject(classified(0, 0.3))

@@ -41,6 +41,8 @@ def pairs_needed(lost: float, won: float, limit: float, *, alpha: float, power: 
     difference = lost - won
     if difference >= limit:
         return math.inf
+    if limit >= 1:  # allows everything
+        return 1.0
     under_limit = 2 * _constrained(lost, won, 1.0, limit) + limit - limit**2
     under_truth = max(0.0, lost + won - difference**2)
     z_alpha, z_beta = ndtri(1 - alpha), ndtri(power)
