@@ -6,7 +6,8 @@ import pytest
 from farthing.certification import certify
 from farthing.certification.certify import holm
 from farthing.errors import DataError, JobError
-from farthing.types import Certificate, Evidence, Floor
+from farthing.results import Certificate, Evidence
+from farthing.types import Floor
 
 ALPHA = 0.05
 DRAW = np.random.default_rng(0)

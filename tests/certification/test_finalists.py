@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from farthing.certification import certify_finalists, items_needed, name_finalists
-from farthing.types import Array, Evidence, Floor
+from farthing.results import Evidence
+from farthing.types import Array, Floor
 
 FLOOR = Floor(metric="accuracy", max_drop=0.02)
 N = 1000

@@ -7,7 +7,8 @@ import pytest
 
 from farthing.certification import Race
 from farthing.errors import DataError
-from farthing.types import Array, Evidence, Floor
+from farthing.results import Evidence
+from farthing.types import Array, Floor
 
 N = 1000
 ACCURACY = Floor(metric="accuracy", max_drop=0.02)
