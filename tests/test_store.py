@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from farthing.errors import StoreError
+from farthing.results import Evidence
 from farthing.store import SESSION, Store
-from farthing.types import Evidence, Pipeline
+from farthing.types import Pipeline
 
 JOB = "0" * 64  # of the killed writer too
 SMALL, LARGE, FOLDER = "small", "large", "folder"

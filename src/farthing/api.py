@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from farthing import flow, spec
-from farthing.types import Decision, Progress
+from farthing.results import Decision
+from farthing.types import Progress
 
 
 def optimize(

@@ -12,9 +12,10 @@ from farthing import pipeline as pipelines
 from farthing.artifact import Sample
 from farthing.measurement.service import normalized
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, search_usd
+from farthing.results import Bar, Decision, Measurement, ServiceModel, Trial
 from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, service_of, try_build, usd
-from farthing.types import Bar, Build, Decision, Deployment, Measurement, MemberRef, ServiceModel, Trial
+from farthing.types import Build, Deployment, MemberRef
 from farthing.units import MILLION
 from farthing.workshop import Workshop, usage_of
 

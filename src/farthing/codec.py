@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from farthing import types
+from farthing import results, types
 from farthing.errors import StoreError
 from farthing.types import Array
 
 FORMAT = 1  # of what this file writes; raise it when an older reader would misread it
 NOUNS: dict[str, Any] = {
-    name: noun for name, noun in vars(types).items() if isinstance(noun, type) and dataclasses.is_dataclass(noun)
+    name: noun
+    for module in (types, results)
+    for name, noun in vars(module).items()
+    if isinstance(noun, type) and dataclasses.is_dataclass(noun)
 }
 
 Places = Mapping[str, Path]  # name -> a folder that may have moved between writing and reading

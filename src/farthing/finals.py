@@ -12,17 +12,10 @@ from farthing.errors import BuildError, LoadVoid
 from farthing.measurement import load, session
 from farthing.measurement.percentiles import latency_figures, samples_needed
 from farthing.measurement.workers import Worker
+from farthing.results import Candidate, Certificate, Measurement, Rejected, Trial
 from farthing.traffic import arrivals, rate_per_s
 from farthing.trial import baseline_trial, single, usd
-from farthing.types import (
-    Array,
-    Candidate,
-    Certificate,
-    Deployment,
-    Measurement,
-    Rejected,
-    Trial,
-)
+from farthing.types import Array, Deployment
 from farthing.workshop import Workshop
 
 DRIVE_S = 12.0  # of intended sending, at least

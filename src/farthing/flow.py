@@ -4,10 +4,11 @@ from pathlib import Path
 
 from farthing import closing, finals
 from farthing.reporting import report
+from farthing.results import Decision
 from farthing.selection import choose, propose
 from farthing.store import Store
 from farthing.trial import baseline_trial, try_build, usd
-from farthing.types import Decision, Job, Progress
+from farthing.types import Job, Progress
 from farthing.workshop import Workshop
 
 

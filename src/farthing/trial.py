@@ -14,24 +14,19 @@ from farthing.errors import BuildError
 from farthing.measurement import session
 from farthing.measurement.service import fit_service
 from farthing.measurement.workers import Worker
-from farthing.selection.screen import Screened, best_deployment, screen
-from farthing.types import (
-    Array,
-    Build,
+from farthing.results import (
     Candidate,
-    Deployment,
     Evidence,
-    Job,
     Measurement,
-    Pipeline,
     Prediction,
     Rejected,
     ServiceModel,
     ServiceTimes,
-    Slo,
     Trial,
     percentile,
 )
+from farthing.selection.screen import Screened, best_deployment, screen
+from farthing.types import Array, Build, Deployment, Job, Pipeline, Slo
 from farthing.workshop import NUM_CALIBRATION, Layout, Workshop
 
 BATCHES_TIMED = (1, 8, 32)

@@ -7,7 +7,8 @@ from typing import Any
 from farthing import plugins, transform
 from farthing.diagnosis import diagnose, load_or_measure
 from farthing.model_sources.base import ModelSource
-from farthing.types import Build, Context, Device, Feeds, MemberRef, Pipeline, Profile
+from farthing.results import Device, Profile
+from farthing.types import Build, Context, Feeds, MemberRef, Pipeline
 
 State = dict[str, Any]
 

@@ -19,25 +19,12 @@ from farthing.measurement import measure, session
 from farthing.measurement.session import Shape
 from farthing.measurement.workers import Worker
 from farthing.pricing import Demand, Tariff, Usage, demand_of, price, read_tariff
+from farthing.results import Device, Evidence, Profile, ServiceTimes, Trial
 from farthing.runtimes.base import Runtime
 from farthing.selection.screen import PriceOf
 from farthing.selection.simulation import Simulated
 from farthing.store import Store
-from farthing.types import (
-    Array,
-    Build,
-    Context,
-    Dataset,
-    Deployment,
-    Device,
-    Evidence,
-    Job,
-    Pipeline,
-    Profile,
-    Progress,
-    ServiceTimes,
-    Trial,
-)
+from farthing.types import Array, Build, Context, Dataset, Deployment, Job, Pipeline, Progress
 from farthing.units import from_gib, from_minutes
 
 ANSWER_BATCH = 32

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from farthing import pipeline as pipelines
 from farthing.artifact import Artifact, Sample, save
+from farthing.results import Certificate, Decision
 from farthing.testing import decisions
-from farthing.types import Array, Build, Certificate, Dataset, Decision, Deployment, Floor, MemberRef, Pipeline, TensorSpec
+from farthing.types import Array, Build, Dataset, Deployment, Floor, MemberRef, Pipeline, TensorSpec
 
 WORDS = ("[PAD]", "[UNK]", "a", "penny", "saved", "is", "earned")
 WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)

@@ -9,7 +9,8 @@ import pytest
 from farthing.artifact import gating
 from farthing.artifact.gating import gate
 from farthing.artifact.verification import Verdict
-from farthing.types import Certificate, Floor, Measurement
+from farthing.results import Certificate, Measurement
+from farthing.types import Floor
 
 FLOOR = Floor(metric="accuracy", max_drop=0.01)
 

@@ -85,7 +85,7 @@ def test_without_a_sample_quality_is_reported_as_not_judged(classifier, tmp_path
 def test_a_pickled_model_is_loaded_only_when_trusted(tmp_path: Path, classifier) -> None:
     """The form torch: its runtime needs torch, which `verify` then allows."""
     torch = pytest.importorskip("torch")
-    from farthing import torch_form
+    from farthing.forms import torch_form
 
     (tmp_path / "build").mkdir()
     linear = torch.nn.Linear(4, 3).eval()

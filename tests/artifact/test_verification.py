@@ -58,7 +58,7 @@ def test_openvino_runs_without_torch(classifier, tmp_path: Path) -> None:
 def test_scikit_learn_runs_without_torch(classifier, tmp_path: Path) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     pytest.importorskip("skops")
-    from farthing import sklearn_form
+    from farthing.forms import sklearn_form
 
     items = classifier.sample.items
     (tmp_path / "build").mkdir()

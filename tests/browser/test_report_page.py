@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from farthing.reporting import report
+from farthing.results import Decision
 from farthing.testing import decisions
-from farthing.types import Decision
 
 pytestmark = pytest.mark.browser
 

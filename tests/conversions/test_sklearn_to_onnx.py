@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from farthing import sklearn_form
 from farthing.conversions.sklearn_to_onnx import SklearnToOnnx
 from farthing.errors import BuildError
+from farthing.forms import sklearn_form
 from farthing.testing import samples
 from farthing.types import Context
 

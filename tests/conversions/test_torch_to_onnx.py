@@ -8,9 +8,9 @@ import onnx
 import pytest
 import torch
 
-from farthing import torch_form
 from farthing.conversions.torch_to_onnx import TorchToOnnx
 from farthing.errors import BuildError
+from farthing.forms import torch_form
 from farthing.testing import samples
 from farthing.testing.conversions import check_conversion
 from farthing.types import TensorSpec

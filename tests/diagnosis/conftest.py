@@ -9,7 +9,8 @@ import pytest
 
 from farthing import pipeline as pipelines
 from farthing.diagnosis.ceilings import num_cores
-from farthing.types import Device, Pipeline, TensorSpec
+from farthing.results import Device
+from farthing.types import Pipeline, TensorSpec
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def torch_original(tmp_path: Path) -> Callable[..., Pipeline]:
     """(module, shape of its one input, dtype) -> its pipeline."""
 
     def write(module: Any, shape: tuple[int | str, ...], dtype: str = "float32") -> Pipeline:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         return pipelines.write(
             Pipeline(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from farthing.diagnosis import ceilings
-from farthing.types import Device
+from farthing.results import Device
 
 DEVICE = Device(
     name="a machine", kind="cpu", num_cores=2, memory_bytes=8e9, flops_per_s={"float32": 1e11, "int8": 1e12}, bytes_per_s=1e10

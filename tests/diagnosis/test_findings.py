@@ -7,7 +7,7 @@ import pytest
 
 from farthing.diagnosis.findings import LEAST_SAVING, Measures, findings, padded_lengths, skipped
 from farthing.diagnosis.sensitivity import Sensitivities
-from farthing.types import Device, Finding, Op
+from farthing.results import Device, Finding, Op
 
 DEVICE = Device(
     name="a machine",

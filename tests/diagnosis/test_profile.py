@@ -13,7 +13,8 @@ from torch import nn
 from farthing.diagnosis import diagnose
 from farthing.diagnosis.ceilings import num_cores
 from farthing.errors import DataError, ModelError
-from farthing.types import Device, Pipeline, Profile, TensorSpec
+from farthing.results import Device, Profile
+from farthing.types import Pipeline, TensorSpec
 
 Write = Callable[..., Pipeline]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from farthing.diagnosis.roofline import Call, flops, grouped, place
-from farthing.types import Device
+from farthing.results import Device
 
 DEVICE = Device(
     name="a machine",

@@ -4,8 +4,8 @@ import pytest
 
 from farthing import plugins
 from farthing.meters.base import Meter
+from farthing.results import Device
 from farthing.testing.meters import check_meter
-from farthing.types import Device
 
 DEVICES = tuple(
     Device(name="AMD EPYC 7R13", kind=kind, num_cores=2, memory_bytes=8e9, flops_per_s={}, bytes_per_s=0.0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from farthing.meters.modelled import Modelled
-from farthing.types import Device
+from farthing.results import Device
 
 DEVICE = Device(
     name="Intel(R) Xeon(R) Platinum 8275CL CPU @ 3.00GHz",

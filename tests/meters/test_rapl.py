@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from farthing.meters.rapl import Rapl
+from farthing.results import Device
 from farthing.testing.meters import check_meter, write_powercap
-from farthing.types import Device
 
 DEVICE = Device(name="Intel Xeon Gold 6248", kind="cpu", num_cores=2, memory_bytes=8e9, flops_per_s={}, bytes_per_s=0.0)
 ZONES = ("intel-rapl:0 package-0", "intel-rapl:0:0 core", "intel-rapl:0:1 dram", "intel-rapl:1 package-1", "intel-rapl:2 psys")

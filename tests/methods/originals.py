@@ -8,8 +8,9 @@ import onnx
 import torch
 from torch import nn
 
-from farthing import plugins, torch_form
+from farthing import plugins
 from farthing.conversions.base import Conversion
+from farthing.forms import torch_form
 from farthing.types import Array, Context, Feeds, Pipeline, TensorSpec
 
 WIDTH, HEADS, VOCABULARY, NUM_LAYERS, OUTLIER = 64, 4, 128, 2, 20.0

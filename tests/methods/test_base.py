@@ -6,8 +6,9 @@ import pytest
 
 from farthing.errors import BuildError
 from farthing.methods.base import WEIGHTED, amdahl, keeps, kept_in_float, slower_peak
+from farthing.results import Device, Op, Profile
 from farthing.testing.profiles import encoder_profile
-from farthing.types import Context, Device, Op, Profile
+from farthing.types import Context
 
 
 def profile(peaks: dict[str, float]) -> Profile:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from farthing import torch_form
+from farthing.forms import torch_form
 from farthing.methods.bf16 import Bf16
 
 from .originals import context_for, dtypes_of, encoder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from farthing import torch_form
+from farthing.forms import torch_form
 from farthing.methods.bf16_weights import Bf16Weights
 from farthing.testing.methods import answers
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from farthing import torch_form
 from farthing.errors import ModelError
+from farthing.forms import torch_form
 from farthing.model_sources.huggingface import HuggingFace
 from farthing.testing.model_sources import check_refuses, check_runs_as_described, feeds_for, native_session
 from farthing.testing.samples import encoder_folder

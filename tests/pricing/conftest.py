@@ -3,8 +3,8 @@
 import pytest
 
 from farthing.pricing import Usage
+from farthing.results import Device, UnitPrice
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import Device, UnitPrice
 from farthing.units import from_gib
 
 MACHINES = (  # sku, vCPUs, GiB, USD per hour on demand, spot, accelerator, how many

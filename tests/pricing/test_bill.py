@@ -12,8 +12,9 @@ from farthing.pricing import Demand, Tariff, Usage, demand_of, left_out, price, 
 from farthing.pricing.bill import sizes
 from farthing.pricing.machines import fleets
 from farthing.pricing.prediction import Machine
+from farthing.results import Cost, Device
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import Cost, Device, Prices, Traffic
+from farthing.types import Prices, Traffic
 from farthing.units import from_gib
 
 MENU = ("c1.xlarge", "c1.4xlarge")

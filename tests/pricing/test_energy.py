@@ -7,9 +7,10 @@ import pytest
 from farthing import plugins
 from farthing.meters.base import Meter
 from farthing.pricing import Tariff, Usage, demand_of, energy_meter, price, read_tariff
+from farthing.results import Device
 from farthing.testing.meters import RoundWatts
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import Device, Prices, Traffic
+from farthing.types import Prices, Traffic
 
 IDLE_W, BUSY_W = 1.0, 4.0  # per core: those of RoundWatts
 DEMAND = demand_of(Traffic(scenario="server", rate_per_s=8.0))

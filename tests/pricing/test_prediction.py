@@ -3,8 +3,8 @@
 import pytest
 
 from farthing.pricing.prediction import Machine, family, predict
+from farthing.results import UnitPrice
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import UnitPrice
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from farthing.pricing import (
     read_tariff,
     search_usd,
 )
+from farthing.results import Device
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import Device, Prices, Traffic
+from farthing.types import Prices, Traffic
 from farthing.units import from_gib
 
 SHARE = Prices(usd_per_hour=0.1)

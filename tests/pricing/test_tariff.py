@@ -7,8 +7,9 @@ import pytest
 from farthing.errors import PriceError
 from farthing.pricing import read_tariff
 from farthing.pricing.tariff import GIB_PER_VCPU_PRICE
+from farthing.results import Device
 from farthing.testing.price_sources import FixedPrices
-from farthing.types import Device, Prices
+from farthing.types import Prices
 from farthing.units import SECONDS_PER_HOUR
 
 

@@ -12,8 +12,9 @@ import pytest
 from farthing.errors import StoreError
 from farthing.reporting import report
 from farthing.reporting.page import SECTIONS, html
+from farthing.results import Decision
 from farthing.testing import decisions
-from farthing.types import Decision, MemberRef
+from farthing.types import MemberRef
 
 VERDICTS = (decisions.saves, decisions.keep, decisions.nothing)
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"

@@ -7,8 +7,8 @@ import pytest
 
 from farthing.reporting import plots
 from farthing.reporting.plots import Figure
+from farthing.results import Decision
 from farthing.testing import decisions
-from farthing.types import Decision
 
 FIGURES = (plots.bill, plots.pareto, plots.latencies)
 

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from farthing.reporting.record import SCHEMA_VERSION, record, schema, to_json
+from farthing.results import Decision
 from farthing.testing import decisions
-from farthing.types import Decision
 
 VERDICTS = (decisions.saves, decisions.keep, decisions.nothing)
 

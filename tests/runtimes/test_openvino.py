@@ -5,8 +5,8 @@ from dataclasses import replace
 import openvino
 import pytest
 
-from farthing import openvino_form
 from farthing.errors import BuildError
+from farthing.forms import openvino_form
 from farthing.runtimes.openvino import OpenVino
 from farthing.testing.model_sources import feeds_for
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.batching import BatchPolicy
+from farthing.results import ServiceModel
 from farthing.selection.simulation import simulate, simulate_offline, simulate_single_stream
-from farthing.types import ServiceModel
 
 
 def service(seconds, *, per_item=0.0, streams=1):

@@ -13,8 +13,9 @@ from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.conversions.base import Conversion
 from farthing.methods.base import Method
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Context, Feeds, Pipeline, Profile, TensorSpec
+from farthing.types import Array, Context, Feeds, Pipeline, TensorSpec
 
 FLOAT = frozenset({"float_weights"})
 WIDTH = 3

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from farthing import torch_form
 from farthing.errors import WrongOutput
+from farthing.forms import torch_form
 from farthing.transform.verify import verify
 from farthing.types import Array, Build, Context, Feeds, MemberRef, Pipeline, TensorSpec
 

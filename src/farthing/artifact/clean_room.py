@@ -20,8 +20,9 @@ import numpy as np
 from farthing import codec, plugins
 from farthing import pipeline as pipelines
 from farthing.errors import ArtifactError, FarthingError
+from farthing.results import Measurement
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Dataset, Deployment, Feeds, Measurement, Pipeline
+from farthing.types import Array, Dataset, Deployment, Feeds, Pipeline
 
 ROUNDS = 15
 LONGEST_TIMING_S = 3.0

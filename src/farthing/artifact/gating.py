@@ -7,7 +7,8 @@ from pathlib import Path
 from farthing.artifact.manifest import Manifest
 from farthing.artifact.verification import Check, verify
 from farthing.errors import ArtifactError
-from farthing.types import Certificate, Floor
+from farthing.results import Certificate
+from farthing.types import Floor
 
 ACCEPTED, REFUSED = 0, 1  # exit codes
 _WORDS = {True: "PASS", False: "**FAIL**", None: "not judged"}

@@ -11,7 +11,8 @@ from pathlib import Path
 from farthing import codec
 from farthing import pipeline as pipelines
 from farthing.errors import ArtifactError, ModelError
-from farthing.types import Certificate, Cost, Deployment, Floor, Measurement, Pipeline
+from farthing.results import Certificate, Cost, Measurement
+from farthing.types import Deployment, Floor, Pipeline
 
 FILE = "manifest.json"
 FORMAT = 1

@@ -12,9 +12,10 @@ from farthing.artifact.clean_room import Examination
 from farthing.artifact.manifest import Artifact, Manifest
 from farthing.artifact.sample import Sample
 from farthing.errors import ArtifactError
+from farthing.results import Decision
 from farthing.runtimes.base import Runtime
 from farthing.store import sync_tree, writing
-from farthing.types import Decision, Pipeline
+from farthing.types import Pipeline
 
 
 def save(

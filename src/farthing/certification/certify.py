@@ -7,7 +7,8 @@ from typing import Literal, TypeVar
 from farthing.certification.bounds import FEWEST_ITEMS, bounds
 from farthing.certification.questions import Question, not_finite, questions, slice_questions
 from farthing.errors import DataError
-from farthing.types import Certificate, Evidence, Floor
+from farthing.results import Certificate, Evidence
+from farthing.types import Floor
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")

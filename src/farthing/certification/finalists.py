@@ -11,7 +11,8 @@ from farthing.certification.certify import certify, holm
 from farthing.certification.proportions import pairs_needed
 from farthing.certification.questions import Question, questions, slice_questions
 from farthing.errors import DataError
-from farthing.types import Certificate, Evidence, Floor
+from farthing.results import Certificate, Evidence
+from farthing.types import Floor
 
 MOST_FINALISTS = 3
 COST_ALLOWANCE = 1.1  # what a failure costs is itself estimated, on search and again on verify

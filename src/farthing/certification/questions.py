@@ -9,7 +9,8 @@ import numpy as np
 from farthing.errors import DataError, JobError
 from farthing.metrics import metric_of
 from farthing.metrics.base import Metric
-from farthing.types import Array, Evidence, Floor
+from farthing.results import Evidence
+from farthing.types import Array, Floor
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: the cached properties live in __dict__

@@ -10,7 +10,8 @@ from farthing.certification.bounds import FEWEST_ITEMS, quick_bounds
 from farthing.certification.questions import Question, not_finite, questions
 from farthing.errors import DataError
 from farthing.metrics import metric_of
-from farthing.types import Evidence, Floor
+from farthing.results import Evidence
+from farthing.types import Floor
 
 FIRST_LOOK = 32  # items; each later look doubles them
 LOOKS_OF_A_STATISTIC = (0.25, 0.5, 1.0)  # shares of all items, set beforehand

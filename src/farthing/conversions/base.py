@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from farthing.errors import WrongOutput
+from farthing.forms.probing import Run, resized
 from farthing.pipeline import synthetic
-from farthing.probing import Run, resized
 from farthing.types import Array, Context, Feeds, Pipeline
 
 BF16_TOLERANCE = 0.05  # bfloat16 keeps 8 bits: kernels that add in another order differ by some of them

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from farthing import onnx_form, openvino_form
 from farthing.conversions.base import Conversion
 from farthing.errors import BuildError
+from farthing.forms import onnx_form, openvino_form
 from farthing.pipeline import derive
 from farthing.types import Context, Pipeline
 

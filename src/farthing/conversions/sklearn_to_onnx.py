@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from farthing import onnx_form, sklearn_form
 from farthing.conversions.base import Conversion
 from farthing.errors import BuildError, MissingExtra
+from farthing.forms import onnx_form, sklearn_form
 from farthing.pipeline import derive
 from farthing.types import Context, Pipeline
 

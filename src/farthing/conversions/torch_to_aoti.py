@@ -26,7 +26,7 @@ class TorchToAoti(Conversion):
     carries: ClassVar[frozenset[str]] = frozenset({"float_weights", "bf16"})
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         module = torch_form.load(source)
         arguments = torch_form.tensors(example(source, context), source.inputs)

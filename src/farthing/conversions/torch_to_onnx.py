@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from farthing import onnx_form
 from farthing.conversions.base import Conversion, example
 from farthing.errors import BuildError
+from farthing.forms import onnx_form
 from farthing.pipeline import derive
 from farthing.types import Context, Pipeline
 
@@ -28,7 +28,7 @@ class TorchToOnnx(Conversion):
     fuse_attention: bool = False
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         module = torch_form.load(source)
         arguments = torch_form.tensors(example(source, context), source.inputs)
@@ -45,7 +45,7 @@ class TorchToOnnx(Conversion):
         return result
 
     def _options(self, module: Any, source: Pipeline) -> dict[str, Any]:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         if self.exporter == "export":
             shapes = torch_form.dynamic_shapes(module, source)

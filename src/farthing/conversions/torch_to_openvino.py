@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from farthing import openvino_form
 from farthing.conversions.base import Conversion, example
 from farthing.errors import BuildError
+from farthing.forms import openvino_form
 from farthing.pipeline import derive
 from farthing.types import Context, Pipeline
 
@@ -18,7 +18,7 @@ class TorchToOpenVino(Conversion):
     target: ClassVar[str] = "openvino"
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         openvino = openvino_form.openvino()
         module = torch_form.load(source)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from farthing.types import Device
+from farthing.results import Device
 
 PROBE_S = 0.3  # of each probe
 SIDES = (1024, 2048)  # of the square matrices: the first may live in caches, the second fills the cores

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from farthing.diagnosis.sensitivity import Sensitivities
-from farthing.types import Array, Device, Finding, Op
+from farthing.results import Device, Finding, Op
+from farthing.types import Array
 from farthing.units import mib, ms
 
 LEAST_SAVING = 0.02  # share of the cost; what saves less is skipped

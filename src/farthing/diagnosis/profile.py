@@ -17,8 +17,9 @@ from farthing.diagnosis.roofline import Call, place
 from farthing.diagnosis.sensitivity import Sensitivities
 from farthing.diagnosis.torch_original import TorchOriginal
 from farthing.errors import DataError, ModelError
+from farthing.results import Device, Profile
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Device, Feeds, Pipeline, Profile
+from farthing.types import Array, Feeds, Pipeline
 
 MAX_REQUESTS = 2048  # of the sample whose lengths are looked at
 HOST_S = 0.5  # of encoding and collating

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from farthing.types import Device, Op
+from farthing.results import Device, Op
 
 Shape = tuple[int, ...]
 

@@ -32,7 +32,7 @@ class TorchOriginal:
     """The module of `pipeline`, run eagerly without gradients. Raises ModelError, MissingExtra."""
 
     def __init__(self, pipeline: Pipeline, device_kind: str) -> None:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         self.pipeline, self.device_kind = pipeline, device_kind
         self.module = torch_form.load(pipeline).to(device_kind)
@@ -70,7 +70,7 @@ class TorchOriginal:
         return sensitivities(self.module, [self.tensors(feeds) for feeds in calibration])
 
     def tensors(self, feeds: Feeds) -> "tuple[torch.Tensor, ...]":
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         return tuple(tensor.to(self.device_kind) for tensor in torch_form.tensors(feeds, self.pipeline.inputs))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from farthing.errors import TooFewSamples
-from farthing.types import Measurement
+from farthing.results import Measurement
 
 
 def samples_needed(p: float, confidence: float = 0.95) -> int:

@@ -8,7 +8,8 @@ from scipy.optimize import nnls
 from farthing.measurement import session
 from farthing.measurement.session import Shape
 from farthing.measurement.workers import Worker
-from farthing.types import Array, ServiceModel, ServiceTimes
+from farthing.results import ServiceModel, ServiceTimes
+from farthing.types import Array
 
 ROUNDS = 5
 LEAST_S = 0.06  # of one shape in one round

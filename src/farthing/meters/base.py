@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from farthing.types import Device
+from farthing.results import Device
 
 
 class Meter(ABC):

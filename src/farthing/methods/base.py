@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from farthing.errors import BuildError, DataError
-from farthing.types import Context, Feeds, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Feeds, Pipeline
 
 MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed

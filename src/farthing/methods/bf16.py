@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from farthing import pipeline as pipelines
 from farthing.methods.base import WEIGHTED, Method, amdahl, slower_peak
-from farthing.types import Context, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,8 @@ class Bf16(Method):
         if source.form == "openvino":
             shutil.copytree(source.directory, directory, dirs_exist_ok=True)
             return pipelines.derive(source, directory, form=source.form, file=source.file, traits=traits)
-        from farthing import torch_form
-        from farthing.torch_precision import Autocast
+        from farthing.forms import torch_form
+        from farthing.forms.torch_precision import Autocast
 
         directory.mkdir(parents=True, exist_ok=True)
         file = torch_form.save(Autocast(torch_form.load(source)), directory)

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from farthing import pipeline as pipelines
 from farthing.methods.base import WEIGHTED, Method, amdahl, slower_peak
-from farthing.types import Context, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,8 @@ class Bf16Weights(Method):
     drops: ClassVar[frozenset[str]] = frozenset({"float_weights"})
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import torch_form
-        from farthing.torch_precision import Bfloat16
+        from farthing.forms import torch_form
+        from farthing.forms.torch_precision import Bfloat16
 
         directory.mkdir(parents=True, exist_ok=True)
         file = torch_form.save(Bfloat16(torch_form.load(source)), directory)

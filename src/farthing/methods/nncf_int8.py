@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from farthing import pipeline as pipelines
 from farthing.errors import BuildError, MissingExtra
+from farthing.forms.openvino_form import FILE
 from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, keeps, kept_in_float, slower_peak
-from farthing.openvino_form import FILE
-from farthing.types import Context, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from farthing import pipeline as pipelines
+from farthing.forms.onnx_form import FILE
 from farthing.methods.base import Method, amdahl, keeps, kept_in_float, slower_peak
-from farthing.onnx_form import FILE
-from farthing.types import Context, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Pipeline
 
 OP_TYPES = frozenset({"MatMul", "Gemm", "Gather"})  # a Conv in dynamic int8 (ConvInteger) has no fast kernel on a CPU
 REQUANTIZING_SHARE = 0.2  # of the original's time goes into finding ranges and rescaling: fitted to MiniLM, 2026-11
@@ -30,7 +31,7 @@ class OrtDynamicInt8(Method):
     drops: ClassVar[frozenset[str]] = frozenset({"float_weights"})
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import onnx_quantization
+        from farthing.forms import onnx_quantization
 
         with onnx_quantization.prepared(source) as path:
             import onnx

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from farthing import pipeline as pipelines
+from farthing.forms.onnx_form import FILE
 from farthing.methods.base import WEIGHTED, Method, amdahl, calibration, keeps, kept_in_float, slower_peak
-from farthing.onnx_form import FILE
-from farthing.types import Context, Feeds, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Context, Feeds, Pipeline
 
 LINEAR = frozenset({"MatMul", "Gemm"})
 ATTENTION = LINEAR | {"Gather"}  # all that is quantized where there is attention: the least value of its mask ruins any range
@@ -36,7 +37,7 @@ class OrtStaticInt8(Method):
     drops: ClassVar[frozenset[str]] = frozenset({"float_weights"})
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        from farthing import onnx_quantization
+        from farthing.forms import onnx_quantization
 
         batches = calibration(context)
         with onnx_quantization.prepared(source) as path:

@@ -42,13 +42,13 @@ def snapshot_object(model: Any, directory: Path) -> Pipeline:
     """
     obj, *rest = model if isinstance(model, tuple) else (model,)
     if hasattr(obj, "predict") and hasattr(obj, "get_params"):
-        from farthing import sklearn_form
+        from farthing.forms import sklearn_form
 
         return sklearn_form.snapshot(obj, directory)
     if not (hasattr(obj, "forward") and len(rest) in (1, 3)):
         given = ", ".join(type(one).__name__ for one in (obj, *rest))
         raise ModelError(f"({given}) is none of an estimator, (module, example) and (module, example, tokenizer, max_length)")
-    from farthing import torch_form
+    from farthing.forms import torch_form
 
     values = [_array(value) for value in (rest[0] if isinstance(rest[0], tuple | list) else (rest[0],))]
     names = _argument_names(obj, len(values))

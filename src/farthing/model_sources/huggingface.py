@@ -41,7 +41,7 @@ class HuggingFace(ModelSource):
             import transformers
         except ImportError as error:
             raise MissingExtra("transformers", "huggingface") from error
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         where = {"pretrained_model_name_or_path": self._path(), "revision": self.revision, "trust_remote_code": False}
         try:
@@ -73,7 +73,7 @@ class HuggingFace(ModelSource):
         return str(Path(spec.submodule_search_locations[0]) / self.path)
 
     def _module(self, model: Any, task: str, kept: dict[str, Any]) -> Any:
-        from farthing import sentence_modules
+        from farthing.forms import sentence_modules
 
         if task == "embedding":
             pooling = self.pooling or kept.get("pooling", "mean")

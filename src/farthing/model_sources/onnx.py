@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from farthing import onnx_form
 from farthing.errors import BuildError, MissingExtra, ModelError
+from farthing.forms import onnx_form
+from farthing.forms.probing import outputs_of
 from farthing.model_sources.base import TOKENIZER, ModelSource, copy_tokenizer, text_example, text_inputs
 from farthing.pipeline import synthetic, write
-from farthing.probing import outputs_of
 from farthing.types import Pipeline, TensorSpec
 
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}  # the others are named as in NumPy

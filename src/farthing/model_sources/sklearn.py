@@ -18,7 +18,7 @@ class Sklearn(ModelSource):
     path: Path  # .skops; with trust also .pkl, .pickle, .joblib
 
     def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
-        from farthing import sklearn_form
+        from farthing.forms import sklearn_form
 
         if not self.path.is_file():
             raise ModelError(f"no model at {self.path}: give the file that skops.io.dump wrote")

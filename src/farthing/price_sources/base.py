@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 
 from farthing.errors import PriceError
-from farthing.types import UnitPrice
+from farthing.results import UnitPrice
 
 
 class PriceSource(ABC):

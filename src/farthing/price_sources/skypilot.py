@@ -8,7 +8,7 @@ from pathlib import Path
 
 from farthing.errors import PriceError
 from farthing.price_sources.base import PriceSource, number
-from farthing.types import UnitPrice
+from farthing.results import UnitPrice
 
 COLUMNS = ("InstanceType", "AcceleratorName", "AcceleratorCount", "vCPUs", "MemoryGiB", "Price", "SpotPrice", "Region")
 

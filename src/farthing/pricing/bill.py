@@ -8,7 +8,7 @@ from farthing.pricing.energy import Energy, request_energy
 from farthing.pricing.machines import SCALE, Size, cheapest_fleet, cheapest_run
 from farthing.pricing.prediction import Machine
 from farthing.pricing.tariff import Tariff
-from farthing.types import Cost, CostLine, UnitPrice
+from farthing.results import Cost, CostLine, UnitPrice
 from farthing.units import MILLION, SECONDS_PER_MONTH, gib, hours, kwh
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from farthing import plugins
 from farthing.meters.base import Meter
-from farthing.types import Device
+from farthing.results import Device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

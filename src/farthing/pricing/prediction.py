@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from farthing.types import UnitPrice
+from farthing.results import UnitPrice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

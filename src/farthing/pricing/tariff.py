@@ -12,7 +12,8 @@ from farthing.meters.base import Meter
 from farthing.price_sources.base import PriceSource
 from farthing.pricing.energy import energy_meter
 from farthing.pricing.prediction import Machine, predict
-from farthing.types import Device, Prices, UnitPrice
+from farthing.results import Device, UnitPrice
+from farthing.types import Prices
 from farthing.units import SECONDS_PER_HOUR, gib
 
 # AWS Fargate, Linux/x86, us-east-1: 0.004445 USD per GiB-hour and 0.04048 per vCPU-hour, as of June 2026

@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from farthing.types import Candidate, Certificate, Decision, Deployment, Floor, Measurement
+from farthing.results import Candidate, Certificate, Decision, Measurement
+from farthing.types import Deployment, Floor
 from farthing.units import MILLION, SECONDS_PER_HOUR, ms
 
 

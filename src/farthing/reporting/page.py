@@ -12,7 +12,7 @@ from farthing.reporting import facts, sections
 from farthing.reporting.facts import Estimate, count, milliseconds, percent, plain, seconds, usd
 from farthing.reporting.markup import Safe, glossary, join, resource, table, tag, term
 from farthing.reporting.record import to_json
-from farthing.types import Candidate, Decision
+from farthing.results import Candidate, Decision
 
 SECTIONS = (
     ("bill", "The bill, before and after", sections.bill),

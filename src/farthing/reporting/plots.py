@@ -20,7 +20,7 @@ from farthing.reporting.facts import (
     role,
     usd,
 )
-from farthing.types import Candidate, Cost, Decision
+from farthing.results import Candidate, Cost, Decision
 from farthing.units import ms
 
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}}

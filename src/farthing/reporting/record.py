@@ -13,7 +13,8 @@ import numpy as np
 
 from farthing.reporting.facts import everyone, name, role, saved
 from farthing.reporting.markup import resource
-from farthing.types import Build, Candidate, Decision, Deployment, MemberRef, Profile
+from farthing.results import Candidate, Decision, Profile
+from farthing.types import Build, Deployment, MemberRef
 
 SCHEMA_VERSION = 1  # rises with every change of a key or of what it means
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from farthing.reporting.facts import percent, seconds
 from farthing.reporting.plots import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
-from farthing.types import Decision, Device, Op, Profile
+from farthing.results import Decision, Device, Op, Profile
 from farthing.units import ms
 
 BOUNDS = {"compute": BLUE, "memory": ORANGE, "overhead": PURPLE}

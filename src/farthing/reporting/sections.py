@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from farthing.reporting import facts, plots, roofline
 from farthing.reporting.facts import Estimate, milliseconds, percent, plain, seconds, usd
 from farthing.reporting.markup import Safe, join, script_json, table, tag, term
-from farthing.types import Candidate, Certificate, Cost, Decision, Profile
+from farthing.results import Candidate, Certificate, Cost, Decision, Profile
 
 MAX_LAYERS = 5  # that are listed as the most sensitive
 MARGIN_WIDTH = 160  # of the drawing, in its own units

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from farthing.reporting import facts
 from farthing.reporting.facts import Estimate, milliseconds, percent, plain, seconds, usd
-from farthing.types import Candidate, Decision
+from farthing.results import Candidate, Decision
 
 STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "choice": "bold", "baseline": "dim"}
 MAX_RECENT = 5

@@ -1,0 +1,1 @@
+"""The open set of runtimes: what executes a model."""

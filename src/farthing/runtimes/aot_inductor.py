@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from farthing.errors import BuildError
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session, amdahl
-from farthing.types import Pipeline, Profile
+from farthing.types import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class AotInductor(Runtime):
     needs_torch: ClassVar[bool] = True
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         if device_kind != "cpu":
             raise BuildError(f"the package was compiled for cpu, not for {device_kind!r}: use torch_compile there")

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
-from farthing.types import Array, Feeds, Pipeline, Profile
+from farthing.results import Profile
+from farthing.types import Array, Feeds, Pipeline
 
 
 class Session(Protocol):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from farthing import onnx_form
+from farthing.forms import onnx_form
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session, amdahl
-from farthing.types import Pipeline, Profile
+from farthing.types import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from farthing import openvino_form
 from farthing.errors import BuildError
+from farthing.forms import openvino_form
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session, amdahl
-from farthing.types import Pipeline, Profile
+from farthing.types import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from farthing import sklearn_form
 from farthing.errors import BuildError
+from farthing.forms import sklearn_form
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Feeds, Pipeline, Profile
+from farthing.types import Array, Feeds, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from farthing.errors import BuildError
 from farthing.pipeline import synthetic, varies
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session, amdahl
-from farthing.types import Pipeline, Profile
+from farthing.types import Pipeline
 
 NUM_SHAPES = 64  # compilations before an error: beyond its own limit torch would fall back to eager without a word
 
@@ -25,7 +26,7 @@ class TorchCompile(Runtime):
     dynamic: bool = True
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         module = torch_form.load(pipeline).to(torch_form.device(device_kind))
         with warnings.catch_warnings():

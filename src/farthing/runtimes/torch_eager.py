@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Pipeline, Profile
+from farthing.types import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class TorchEager(Runtime):
     needs_torch: ClassVar[bool] = True
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         module = torch_form.load(pipeline).to(torch_form.device(device_kind))
         return torch_form.TorchSession(module, pipeline.inputs, threads=threads, device_kind=device_kind)

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from farthing.results import Candidate, Certificate, Decision, Profile, Rejected
 from farthing.selection.search import Search
-from farthing.types import Candidate, Certificate, Decision, Deployment, Job, Profile, Rejected
+from farthing.types import Deployment, Job
 
 TIE = 0.01  # costs within this share of each other are a tie: the larger certified margin wins
 

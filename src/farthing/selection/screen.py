@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from farthing.batching import BatchPolicy
+from farthing.results import Cost, Rejected, ServiceModel
 from farthing.selection.simulation import Simulated, meets, simulate, simulate_offline, simulate_single_stream
 from farthing.selection.space import deployments
 from farthing.traffic import arrivals, rate_per_s
-from farthing.types import Array, Build, Cost, Deployment, Job, Rejected, ServiceModel
+from farthing.types import Array, Build, Deployment, Job
 
 NUM_SIMULATED = 1500
 MOST_REPLICAS = 256

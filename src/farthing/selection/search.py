@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from farthing.results import Profile, Trial
 from farthing.selection.space import Feasible, Proposal, builds
-from farthing.types import Array, Job, Profile, Trial
+from farthing.types import Array, Job
 
 PRIOR_SD = 0.5  # of the log of (actual / predicted) cost, per member: predictions are wrong by a factor of e^0.5 = 1.6
 NOISE_SD = 0.15  # what one trial leaves unexplained: members interact
@@ -59,7 +60,7 @@ class Search:
         return [trial for trial in self._trials.values() if trial.candidate.rejected is not None]
 
     def best_usd(self, *, convincing: bool = False) -> float:
-        """Of all trials, or of those whose floors the search split already bears out: a doubtful one must not end the search."""
+        """Of all trials, or of those whose floors the search split bears out: a doubtful one must not end the search."""
         return min((usd for _, usd, trial in self._told() if trial.convincing or not convincing), default=math.inf)
 
     def predicted_usd(self, proposal: Proposal) -> float:

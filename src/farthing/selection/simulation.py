@@ -9,7 +9,8 @@ from itertools import islice
 import numpy as np
 
 from farthing.batching import BUCKETING_WINDOW, BatchPolicy
-from farthing.types import Array, ServiceModel
+from farthing.results import ServiceModel
+from farthing.types import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

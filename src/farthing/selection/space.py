@@ -7,8 +7,9 @@ import numpy as np
 
 from farthing import plugins
 from farthing.methods.base import Method
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime
-from farthing.types import Build, Deployment, Job, Profile
+from farthing.types import Build, Deployment, Job
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 DELAYS_S = (0.0, 0.002, 0.005, 0.01, 0.02)

@@ -8,7 +8,7 @@ from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.codec import digest_tree
 from farthing.conversions.base import Conversion
-from farthing.probing import resized
+from farthing.forms.probing import resized
 from farthing.runtimes.base import Runtime, Session
 from farthing.testing.samples import context
 from farthing.types import Pipeline

@@ -6,24 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from farthing.results import Bar, Candidate, Certificate, Cost, CostLine, Decision, Measurement, Prediction, Rejected
 from farthing.testing.profiles import encoder_profile
-from farthing.types import (
-    Bar,
-    Build,
-    Candidate,
-    Certificate,
-    Cost,
-    CostLine,
-    Decision,
-    Deployment,
-    Floor,
-    Measurement,
-    MemberRef,
-    Prediction,
-    Rejected,
-    Slo,
-    Traffic,
-)
+from farthing.types import Build, Deployment, Floor, MemberRef, Slo, Traffic
 from farthing.units import MILLION, SECONDS_PER_MONTH
 
 RATE_PER_S = 50.0

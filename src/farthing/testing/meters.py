@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from farthing.meters.base import Meter
-from farthing.types import Device
+from farthing.results import Device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

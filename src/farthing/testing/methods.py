@@ -11,8 +11,9 @@ from farthing import codec, plugins
 from farthing import pipeline as pipelines
 from farthing.errors import BuildError, DataError
 from farthing.methods.base import Method
+from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Context, Pipeline, Profile
+from farthing.types import Array, Context, Pipeline
 
 LEAST_SHRINKAGE = 0.7  # int8 weights take a quarter of float32's bytes; small models have more besides weights
 
@@ -102,7 +103,7 @@ def answers(pipeline: Pipeline, context: Context) -> list[Array]:
 
 def _open(pipeline: Pipeline, context: Context) -> Session:
     if pipeline.form == "torch":
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         return torch_form.TorchSession(torch_form.load(pipeline), pipeline.inputs, threads=context.threads)
     kinds = (plugins.load(Runtime, name) for name in plugins.names(Runtime))  # type: ignore[type-abstract]

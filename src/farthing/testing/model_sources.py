@@ -10,8 +10,8 @@ from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.codec import digest_tree
 from farthing.errors import ModelError
+from farthing.forms.probing import resized
 from farthing.model_sources.base import ModelSource
-from farthing.probing import resized
 from farthing.runtimes.base import Runtime, Session
 from farthing.testing.samples import TEXTS
 from farthing.types import Feeds, Pipeline

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from farthing.price_sources.base import PriceSource
-from farthing.types import UnitPrice
+from farthing.results import UnitPrice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

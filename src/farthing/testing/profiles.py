@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from farthing.types import Device, Finding, Op, Profile
+from farthing.results import Device, Finding, Op, Profile
 
 
 def encoder_profile() -> Profile:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from farthing.probing import resized
+from farthing.forms.probing import resized
 from farthing.runtimes.base import Runtime, Session
 from farthing.types import Array, Feeds, Pipeline
 

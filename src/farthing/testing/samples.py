@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from farthing import plugins, sklearn_form, torch_form
+from farthing import plugins
 from farthing.conversions.base import Conversion
+from farthing.forms import sklearn_form, torch_form
 from farthing.model_sources.base import ModelSource
 from farthing.pipeline import feeds_of, synthetic
 from farthing.types import Array, Context, MemberRef, Pipeline, TensorSpec

@@ -30,7 +30,7 @@ def verify(pipeline: Pipeline, build: Build, context: Context) -> None:
 def _open(pipeline: Pipeline, build: Build, context: Context) -> Session:
     """A module is run as it is: to compile it for a look would take longer than the rest."""
     if pipeline.form == "torch":
-        from farthing import torch_form
+        from farthing.forms import torch_form
 
         return torch_form.TorchSession(torch_form.load(pipeline), pipeline.inputs, threads=context.threads)
     runtime = plugins.make(Runtime, build.runtime)  # type: ignore[type-abstract]

@@ -14,8 +14,8 @@ import cloudpickle
 import numpy as np
 
 from farthing.errors import BuildError, MissingExtra, ModelError
+from farthing.forms.probing import outputs_of, resized
 from farthing.pipeline import write
-from farthing.probing import outputs_of, resized
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 try:

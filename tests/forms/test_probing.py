@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from farthing.errors import ModelError
-from farthing.probing import outputs_of, resized
+from farthing.forms.probing import outputs_of, resized
 from farthing.types import Array, Feeds, TensorSpec
 
 INPUTS = (TensorSpec(name="x", dtype="float32", shape=("batch", "length", 3)),)

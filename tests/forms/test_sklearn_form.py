@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import skops.io
 
-from farthing import sklearn_form
 from farthing.errors import ModelError
+from farthing.forms import sklearn_form
 from farthing.testing import samples
 
 DIGEST_CODE = """
 import hashlib, sys
 from pathlib import Path
-from farthing import sklearn_form
+from farthing.forms import sklearn_form
 from farthing.testing.samples import estimator
 filler = [object() for _ in range(int(sys.argv[2]))]
 sklearn_form.snapshot(estimator("logistic"), Path(sys.argv[1]))

@@ -2,7 +2,7 @@
 
 from onnx import helper
 
-from farthing.onnx_quantization import SCOPES, places
+from farthing.forms.onnx_quantization import SCOPES, places
 
 
 def test_places_are_names_and_noted_modules() -> None:

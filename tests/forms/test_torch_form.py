@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from farthing import torch_form
 from farthing.errors import BuildError, ModelError
+from farthing.forms import torch_form
 from farthing.testing import samples
 from farthing.types import TensorSpec
 
 DIGEST_CODE = """
 import hashlib, sys
 from pathlib import Path
-from farthing import torch_form
+from farthing.forms import torch_form
 from farthing.testing.samples import cnn
 from torch import nn
 module = nn.Sequential(cnn()[0], nn.Identity())

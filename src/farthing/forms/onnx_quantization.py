@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from farthing.errors import BuildError, MissingExtra
-from farthing.onnx_form import FILE, tensors
+from farthing.forms.onnx_form import FILE, tensors
 from farthing.types import Pipeline
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the modules around an operator, outermost first

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from farthing.errors import MissingExtra, ModelError
+from farthing.forms.probing import outputs_of
 from farthing.pipeline import synthetic, write
-from farthing.probing import outputs_of
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 FILE = "model.skops"
