@@ -35,8 +35,8 @@ class Race:
     @property
     def looks(self) -> tuple[int, ...]:
         """Numbers of items after which a look is worth the answers, growing, the last of them all items."""
-        doublings = math.ceil(math.log2(max(1.0, self.num_items / FIRST_LOOK)))
-        looks = {FIRST_LOOK * 2**i for i in range(doublings) if FIRST_LOOK * 2**i < self.num_items} | {self.num_items}
+        doublings = (FIRST_LOOK << i for i in range(self.num_items.bit_length()))
+        looks = {n for n in doublings if n < self.num_items} | {self.num_items}
         statistics = any(not _is_bounded_mean(floor) for floor in self.floors)
         return tuple(sorted(looks | set(self._preset()))) if statistics else tuple(sorted(looks))
 
@@ -61,10 +61,7 @@ class Race:
         for question in asked:
             exceeds = self._mean_exceeds if _has_bounded_mean(question) else self._statistic_exceeds
             if exceeds(question, alpha):
-                return (
-                    f"{question.name} is {question.drop:.4g} lower on {len(question)} items; "
-                    f"the floor allows {question.limit:g} (beyond chance at alpha {alpha:.2g})"
-                )
+                return f"{_finding(question)}, beyond chance (alpha {alpha:.2g})"
         return None
 
     def _mean_exceeds(self, question: Question, alpha: float) -> bool:
@@ -112,6 +109,12 @@ def _is_bounded_mean(floor: Floor) -> bool:
 
 def _has_bounded_mean(question: Question) -> bool:
     return question.metric.kind == "mean" and bool(np.isfinite(question.loss_bounds).all())
+
+
+def _finding(question: Question) -> str:
+    if question.minimum is not None:
+        return f"{question.name} is {question.candidate_value:.4g} on {len(question)} items, below the minimum {question.minimum:g}"
+    return f"{question.name} falls by {question.drop:.4g} on {len(question)} items, more than the {question.limit:g} allowed"
 
 
 def _malformed(evidence: Evidence) -> str | None:
