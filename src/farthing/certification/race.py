@@ -112,9 +112,10 @@ def _has_bounded_mean(question: Question) -> bool:
 
 
 def _finding(question: Question) -> str:
+    name, seen = question.name, f"on {len(question)} items"
     if question.minimum is not None:
-        return f"{question.name} is {question.candidate_value:.4g} on {len(question)} items, below the minimum {question.minimum:g}"
-    return f"{question.name} falls by {question.drop:.4g} on {len(question)} items, more than the {question.limit:g} allowed"
+        return f"{name} is {question.candidate_value:.4g} {seen}, below the minimum {question.minimum:g}"
+    return f"{name} falls by {question.drop:.4g} {seen}, more than the {question.limit:g} allowed"
 
 
 def _malformed(evidence: Evidence) -> str | None:
