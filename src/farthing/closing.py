@@ -11,7 +11,7 @@ from farthing import artifact, codec
 from farthing import pipeline as pipelines
 from farthing.artifact import Sample
 from farthing.measurement.service import normalized
-from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, search_usd
+from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
 from farthing.results import Bar, Decision, Measurement, ServiceModel, Trial
 from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, service_of, try_build, usd
@@ -157,6 +157,9 @@ def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial 
     others = [
         u for t in [baseline_trial(shop), *search.measured()] if t.build != winner.build and (u := _usage(shop, t)) is not None
     ]
+    if mine is not None:
+        machines = tuple(f"{sku} was left out of the menu: {why}" for sku, why in left_out(mine, shop.tariff))
+        decision = replace(decision, notes=(*decision.notes, *machines))
     if mine is None:
         return replace(decision, break_even_requests=break_even(spent_usd, saved_usd))
     return replace(

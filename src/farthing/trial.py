@@ -10,7 +10,7 @@ import numpy as np
 from farthing import codec, workbench
 from farthing.certification.bounds import quick_bounds
 from farthing.certification.questions import questions
-from farthing.errors import BuildError
+from farthing.errors import BuildError, DataError
 from farthing.measurement import session
 from farthing.measurement.service import fit_service
 from farthing.measurement.workers import Worker
@@ -136,6 +136,8 @@ def _built(shop: Workshop, build: Build) -> Pipeline:
 
     try:
         return shop.store.folder("builds", codec.digest(build), make)
+    except DataError as error:  # what one method cannot be calibrated with leaves the others standing
+        raise BuildError(str(error)) from error
     except BuildError:
         shop.dismiss_builder()
         raise

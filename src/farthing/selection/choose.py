@@ -35,7 +35,7 @@ def choose(job: Job, profile: Profile, baseline: Candidate, finalists: Sequence[
             *(c for c in finalists if c.rejected is not None),
             *_untried(search),
         ),
-        relax=() if best is not None else relaxations(job, (*finalists, *others, baseline)),
+        relax=() if best not in (None, baseline) else relaxations(job, (*finalists, *others, baseline)),
         profile=profile,
         num_items={name: len(getattr(job.splits, name)) for name in ("train", "calibrate", "search", "verify")},
         floors=job.floors,

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from farthing import plugins
 from farthing.methods.base import Method
 from farthing.results import Profile
@@ -40,7 +38,8 @@ def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposa
                 recipe=tuple(plugins.ref(m) for m in recipe), runtime=plugins.ref(runtime), device_kind=profile.device.kind
             )
             if feasible(build):
-                speedup = runtime_speedup * float(np.prod([m.predicted_speedup(profile) for m in recipe]))
+                # Methods of precision speed up the same work, so that the best of them counts, not their product.
+                speedup = runtime_speedup * max((m.predicted_speedup(profile) for m in recipe), default=1.0)
                 proposals.append(Proposal(build=build, predicted_speedup=speedup))
     proposals.sort(key=lambda p: (-p.predicted_speedup, str(p.build)))
     return proposals, skipped
