@@ -53,8 +53,8 @@ def test_the_artifact_is_what_was_decided(finished):
 
 def test_everything_that_was_proposed_is_accounted_for(finished):
     _, _, decision, _ = finished
-    everywhere = [str(c.deployment.build) for c in (*decision.candidates, *decision.rejected)]
-    assert len(everywhere) == len(set(everywhere)), "a build stands in one place only"
+    everywhere = [c.deployment for c in (*decision.candidates, *decision.rejected)]
+    assert len(everywhere) == len(set(everywhere)), "a deployment stands in one place only"
     assert all(c.rejected.reason for c in decision.rejected)
     assert decision.baseline in decision.candidates
 
@@ -90,6 +90,7 @@ def test_a_ceiling_that_nothing_holds_is_an_answer_with_what_to_relax(tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.timeout(1800)
 def test_a_run_killed_again_and_again_loses_and_repeats_nothing(tmp_path):
     """kill -9 at random moments, at least KILLS of them; every acknowledged record stays, none is written twice."""
     job = small_job.write(tmp_path)
