@@ -142,3 +142,11 @@ def _data() -> Path:
     if not folder:
         raise OSError("set FARTHING_DATA to the folder that holds stsb/, clinc150/ and fashion-mnist/")
     return Path(folder)
+
+
+def long_paragraphs() -> dict[str, Any]:
+    """Python's own reference in stretches of 140 words: longer than 128 tokens, so that max_length fixes the length."""
+    from pydoc_data.topics import topics
+
+    words = " ".join(topics.values()).split()
+    return {"text": [" ".join(words[i : i + 140]) for i in range(0, len(words) - 140, 70)]}

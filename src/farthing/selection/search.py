@@ -38,12 +38,17 @@ class Search:
         self._names = sorted({name for p in self.proposals for name in p.features})
 
     def ask(self) -> Proposal | None:
-        """The next build to try, or None when no other can be expected to be cheaper than the best that keeps the floor."""
-        untried = [p for p in self.proposals if p not in self._trials]
+        """The next build to try, or None when no other can be expected to be cheaper than the best that keeps the floor.
+
+        As long as nothing keeps the floor convincingly, builds whose recipe changes no number come first: they secure an answer.
+        """
+        untried = self.untried()
         if not untried:
             return None
+        lossless = [p for p in untried if not p.build.recipe]
+        secured = any(trial.convincing for _, _, trial in self._told())
         optimistic = {p: self.optimistic_usd(p) for p in untried}
-        best = min(untried, key=lambda p: optimistic[p])
+        best = min(untried if secured or not lossless else lossless, key=lambda p: optimistic[p])
         if len(self._told()) >= self.least_trials and optimistic[best] >= self.best_usd(convincing=True):
             return None
         return best
