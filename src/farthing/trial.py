@@ -154,7 +154,7 @@ def _shapes(lengths: Array) -> list[tuple[int, int]]:
         return [(b, int(lengths[0])) for b in BATCHES_TIMED]
     low, middle, high = (int(q) for q in np.quantile(lengths, (0.1, 0.5, 1.0)))
     small, medium, large = BATCHES_TIMED
-    return [(small, low), (small, high), (medium, middle), (medium, high), (large, low), (large, high)]
+    return [(small, low), (small, high), (medium, middle), (medium, high), (large, low), (large, middle)]
 
 
 def _judged(shop: Workshop, trial: Trial, figures: tuple[Measurement, ...]) -> Trial:

@@ -40,7 +40,7 @@ class Search:
     def ask(self) -> Proposal | None:
         """The next build to try, or None when no other can be expected to be cheaper than the best that keeps the floor.
 
-        As long as nothing keeps the floor convincingly, builds whose recipe changes no number come first: they secure an answer.
+        Until something keeps the floor convincingly, builds whose recipe changes no number come first: they secure an answer.
         """
         untried = self.untried()
         if not untried:
