@@ -40,13 +40,13 @@ class Search:
     def ask(self) -> Proposal | None:
         """The next build to try, or None when no other can be expected to be cheaper than the best that keeps the floor.
 
-        Until something keeps the floor convincingly, builds whose recipe changes no number come first: they secure an answer.
+        Until something that keeps the floor has been priced, builds whose recipe changes no number come first.
         """
         untried = self.untried()
         if not untried:
             return None
         lossless = [p for p in untried if not p.build.recipe]
-        secured = any(trial.convincing for _, _, trial in self._told())
+        secured = any(trial.convincing or not trial.build.recipe for _, _, trial in self._told())
         optimistic = {p: self.optimistic_usd(p) for p in untried}
         best = min(untried if secured or not lossless else lossless, key=lambda p: optimistic[p])
         if len(self._told()) >= self.least_trials and optimistic[best] >= self.best_usd(convincing=True):
