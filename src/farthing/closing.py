@@ -49,7 +49,7 @@ def pack(shop: Workshop, decision: Decision) -> Decision:
     verify = shop.job.splits.verify
     carried = Sample(items=verify, original=shop.original_predictions("verify")) if shop.job.carry_sample else None
     target = shop.store.directory / "artifact"
-    decision = replace(decision, artifact=str(shop.out / target.name))
+    decision = replace(decision, artifact=target.name)
     artifact.save(
         pipelines.read(directory),
         target,

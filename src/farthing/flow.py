@@ -22,7 +22,7 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
     Everything that takes time is recorded in `out` when it is done: killed at any moment, the same call with `resume` goes
     on without repeating it. Raises FarthingError. A verdict of "nothing" is an answer, not an error.
     """
-    with Store.open(out, digest=job.digest, resume=resume) as store, Workshop(job, store, out, progress) as shop:
+    with Store.open(out, digest=job.digest, resume=resume) as store, Workshop(job, store, progress) as shop:
         shop.stage("diagnose")  # where the money goes
         baseline = baseline_trial(shop)
         search = propose(job, shop.profile, shop.feasible, usd(baseline.candidate))
@@ -44,5 +44,5 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
         shop.stage("confirm")  # the winner timed again beside the baseline; each of its steps left out in turn
         decision = closing.pack(shop, closing.complete(shop, decision, search))
         page = report(decision, out)
-        progress("done", {"report": str(page), "artifact": decision.artifact})
+        progress("done", {"report": str(page), "artifact": str(out / decision.artifact) if decision.artifact else "none"})
         return decision

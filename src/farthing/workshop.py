@@ -39,8 +39,8 @@ Layout = tuple[int, int]  # threads per stream, streams
 class Workshop:
     """Everything slow is computed when it is first asked for, and recorded in the store."""
 
-    def __init__(self, job: Job, store: Store, out: Path, progress: Progress) -> None:
-        self.job, self.store, self.out, self.progress = job, store, out, progress
+    def __init__(self, job: Job, store: Store, progress: Progress) -> None:
+        self.job, self.store, self.progress = job, store, progress
         self._parked: dict[str, Worker] = {}
 
     def __enter__(self) -> "Workshop":
