@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The examples keep their ledger and the measured ceilings beside their runs: removing runs/ starts afresh.
+export FARTHING_HOME ?= $(CURDIR)/runs/state
 
 .PHONY: setup demo examples check test bench docs
 

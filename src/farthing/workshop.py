@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -210,7 +211,8 @@ class Workshop:
     def alpha_share(self) -> float:
         """What the ledger leaves this run of its alpha on these items of `verify`. Raises DataError when they are used up."""
         items = [digest(item) for item in zip(*self.job.splits.verify.columns, strict=True)]
-        return Ledger(state_home() / "ledger.jsonl").spend(str(self.store.directory), items)
+        run = self.store.once("run", "id", lambda: uuid4().hex)  # a run begun anew in the same folder is another run
+        return Ledger(state_home() / "ledger.jsonl").spend(run, items)
 
     # ------------------------------------------------------------ time and money
 
