@@ -1,0 +1,62 @@
+"""The choice: the cheapest of what is certified and fast enough; ties by margin; the front; and what to relax."""
+
+from types import SimpleNamespace
+
+from farthing.results import Rejected
+from farthing.selection import choose
+from farthing.selection.choose import pareto_front, relaxations
+from farthing.selection.search import Search
+from farthing.types import Floor, Slo
+
+from .builders import build, candidate, certificate
+
+JOB = SimpleNamespace(
+    name="job", digest="d", floors=(Floor(metric="accuracy", max_drop=0.01),), slo=Slo(latency_p99_s=0.05), traffic=None,
+    seed=0, notes=(), splits=SimpleNamespace(train=[], calibrate=[], search=[], verify=[]),
+)  # fmt: skip
+BASELINE = candidate(10.0, build("native"))
+
+
+def decide(*finalists, baseline=BASELINE):
+    return choose(JOB, None, baseline, list(finalists), Search(proposals=[], baseline_usd=10.0))
+
+
+def test_the_cheapest_certified_finalist_wins():
+    cheap, dear = (candidate(usd, build(f"r{usd}"), certificates=[certificate(0.005)]) for usd in (2.0, 5.0))
+    decision = decide(dear, cheap)
+    assert (decision.verdict, decision.chosen) == ("saves", cheap)
+
+
+def test_what_failed_is_turned_down_with_its_reason_however_cheap():
+    failed = candidate(1.0, build("cheap"), rejected=Rejected(stage="certify", reason="FAIL"))
+    decision = decide(failed)
+    assert decision.verdict == "keep"
+    assert decision.chosen is BASELINE
+    assert failed in decision.rejected
+
+
+def test_a_tie_goes_to_the_larger_certified_margin():
+    narrow = candidate(2.0, build("a"), certificates=[certificate(0.0099)])
+    wide = candidate(2.01, build("b"), certificates=[certificate(0.001)])
+    assert decide(narrow, wide).chosen is wide
+
+
+def test_nothing_is_an_answer_where_the_baseline_misses_its_ceiling():
+    slow = candidate(10.0, build("native"), p99=0.2, rejected=Rejected(stage="slo", reason="slow"))
+    decision = decide(baseline=slow)
+    assert (decision.verdict, decision.chosen) == ("nothing", None)
+    assert any("latency_p99_s = 0.2 instead of 0.05" in demand for demand in decision.relax)
+
+
+def test_relaxations_name_the_least_change_of_each_demand():
+    near = candidate(1.0, certificates=[certificate(0.012, verdict="INCONCLUSIVE", missing=300)])
+    far = candidate(1.0, certificates=[certificate(0.05, verdict="FAIL")])
+    demands = relaxations(JOB, [far, near])
+    assert any("max_drop = 0.012 instead of 0.01" in demand for demand in demands)
+    assert any("300 more items" in demand for demand in demands)
+
+
+def test_the_front_holds_what_nothing_beats():
+    cheap, good, fast = candidate(1.0, drop=0.02, p99=0.03), candidate(3.0, drop=0.0, p99=0.03), candidate(4.0, p99=0.01)
+    beaten = candidate(5.0, drop=0.02, p99=0.03)
+    assert pareto_front([beaten, fast, good, cheap]) == (cheap, good, fast)

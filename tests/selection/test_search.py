@@ -1,0 +1,60 @@
+"""Ask and tell: the order of trials, what is learned from them, and when asking ends."""
+
+import pytest
+
+from farthing.selection.search import Search
+
+from .builders import proposal, trial
+
+
+def search(*proposals, **knobs):
+    return Search(proposals=list(proposals), baseline_usd=10.0, **knobs)
+
+
+def test_a_lossless_build_comes_first_then_the_best_predicted():
+    plain, int8 = proposal(2.0), proposal(5.0, "fast", "int8")
+    asked = search(plain, int8)
+    assert asked.ask() is plain
+    asked.tell(plain, trial(5.0, plain.build))
+    assert asked.ask() is int8
+
+
+def test_a_rejected_lossless_build_is_followed_by_the_next_one():
+    first, second, int8 = proposal(3.0), proposal(2.0, "slow"), proposal(9.0, "fast", "int8")
+    asked = search(first, second, int8)
+    asked.tell(first, trial(1.0, first.build, rejected="open"))
+    assert asked.ask() is second
+
+
+def test_what_one_trial_shows_is_expected_of_builds_that_share_its_members():
+    told, kin, stranger = proposal(4.0, "fast", "int8"), proposal(4.0, "slow", "int8"), proposal(4.0, "slow", "bf16")
+    asked = search(told, kin, stranger)
+    before = asked.predicted_usd(kin)
+    asked.tell(told, trial(20.0, told.build))  # eight times dearer than predicted
+    assert asked.predicted_usd(kin) > 1.5 * before
+    assert asked.predicted_usd(stranger) == pytest.approx(before)
+
+
+def test_asking_ends_when_nothing_can_be_cheaper_than_what_keeps_the_floor():
+    best, others = proposal(5.0), [proposal(1.0, f"slow{i}", "int8") for i in range(4)]
+    asked = search(best, *others, least_trials=1)
+    asked.tell(best, trial(0.5, best.build))
+    assert asked.ask() is None
+    assert asked.untried() == others
+
+
+def test_a_cheap_but_doubtful_build_does_not_end_the_search():
+    doubtful, other = proposal(5.0, "fast", "int8"), proposal(1.0, "slow", "bf16")
+    asked = search(doubtful, other, least_trials=1)
+    asked.tell(doubtful, trial(0.1, doubtful.build, convincing=False))
+    assert asked.ask() is other
+    assert asked.best_usd() == 0.1
+
+
+def test_each_build_is_asked_once():
+    proposals = [proposal(1.0 + i, f"r{i}") for i in range(5)]
+    asked, seen = search(*proposals, least_trials=99), []
+    while (one := asked.ask()) is not None:
+        seen.append(one)
+        asked.tell(one, trial(5.0, one.build))
+    assert sorted(map(id, seen)) == sorted(map(id, proposals))
