@@ -1,0 +1,58 @@
+"""Service times: the fit finds what made them, and a machine that slows down changes no ratio."""
+
+import pytest
+
+from farthing.measurement.service import ROUNDS, fit_service, measure, normalized
+from farthing.results import ServiceTimes
+
+SHAPES = [(1, 16), (1, 128), (8, 40), (8, 128), (32, 16), (32, 40)]
+TRUTH = (0.002, 0.0003, 2e-5, 1e-7)
+
+
+def seconds(batch, length):
+    c0, c1, c2, c3 = TRUTH
+    return c0 + batch * (c1 + c2 * length + c3 * length**2)
+
+
+def times(drift=(1.0,) * ROUNDS, shapes=SHAPES):
+    return ServiceTimes(
+        threads=1, streams=1, batch_sizes=tuple(b for b, _ in shapes), lengths=tuple(n for _, n in shapes),
+        seconds=tuple(tuple(seconds(b, n) * d for d in drift) for b, n in shapes),
+        baseline_seconds=tuple((0.01 * d,) for d in drift), host_s=0.0001,
+    )  # fmt: skip
+
+
+def test_the_fit_finds_the_coefficients():
+    model = fit_service(times(), 0.01)
+    assert model.coefficients == pytest.approx(TRUTH, rel=1e-6)
+    assert model.relative_error < 1e-9
+    assert model.seconds(16, 64) == pytest.approx(seconds(16, 64) + 16 * 0.0001)
+
+
+def test_fixed_lengths_are_fitted_by_overhead_and_items_alone():
+    model = fit_service(times(shapes=[(1, 1), (8, 1), (32, 1)]), 0.01)
+    assert model.coefficients[2:] == (0.0, 0.0)
+    assert model.seconds(8, 1) == pytest.approx(seconds(8, 1) + 8 * 0.0001)
+
+
+def test_a_machine_that_slows_down_forty_times_changes_nothing():
+    drift = (1.0, 40.0, 1.0, 7.0, 2.0)
+    assert fit_service(times(drift), 0.01).coefficients == pytest.approx(TRUTH, rel=1e-6)
+    assert normalized(times(drift), 0.01)[0] == pytest.approx([seconds(1, 16)] * ROUNDS)
+
+
+def test_the_baseline_takes_its_turn_in_every_round():
+    order = []
+
+    class Turn:
+        def __init__(self, name):
+            self.name = name
+
+        def call(self, function, shapes, least_s):
+            order.append(self.name)
+            return [0.01] * len(shapes)
+
+    found = measure(Turn("candidate"), Turn("baseline"), shapes=SHAPES, reference=(1, 40), threads=1, streams=1)
+    assert order == ["baseline", "candidate"] * ROUNDS
+    assert len(found.baseline_seconds) == ROUNDS
+    assert {len(series) for series in found.seconds} == {ROUNDS}
