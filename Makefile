@@ -17,12 +17,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+# Exit code 3 says that nothing keeps floor and latency at once: an answer with a report, which a busy machine may give.
 demo: setup
-	$(BIN)/farthing optimize examples/minilm.toml --out runs/minilm --resume
+	$(BIN)/farthing optimize examples/minilm.toml --out runs/minilm --resume || test $$? -eq 3
 
 examples: demo
-	$(BIN)/farthing optimize examples/digits.toml --out runs/digits --resume
-	$(BIN)/farthing optimize examples/classifier.toml --out runs/classifier --resume
+	$(BIN)/farthing optimize examples/digits.toml --out runs/digits --resume || test $$? -eq 3
+	$(BIN)/farthing optimize examples/classifier.toml --out runs/classifier --resume || test $$? -eq 3
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks examples
