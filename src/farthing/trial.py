@@ -47,9 +47,11 @@ def baseline_trial(shop: Workshop) -> Trial:
     """The baseline measured as it is run today: its own batching, all cores. Its candidate is rejected if it misses the SLO."""
 
     def compute() -> Trial:
-        deployment, worker = shop.baseline, shop.baseline_worker()
-        times = _time_layout(shop, worker, (deployment.threads, deployment.streams))
-        peak_bytes = worker.rss_bytes()
+        deployment = shop.baseline
+        layout = deployment.threads, deployment.streams
+        with shop.opened(deployment.build, shop.original.directory, layout) as worker:
+            times = _time_layout(shop, worker, layout)
+            peak_bytes = worker.rss_bytes()
         trial = Trial(
             build=deployment.build,
             candidate=Candidate(deployment=deployment),

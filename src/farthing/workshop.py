@@ -83,7 +83,11 @@ class Workshop:
             worker.stop()
 
     def baseline_worker(self) -> Worker:
-        """The baseline, opened once; parked between its turns. Raises ModelError if the original itself does not run."""
+        """The original on one thread, opened once and parked between its turns: the yardstick of every round.
+
+        One thread, because a neighbour on the machine slows two that wait for each other far more than it slows one.
+        Raises ModelError if the original itself does not run.
+        """
         if "baseline" not in self._parked:
             worker = self._new("baseline")
             deployment = self.baseline
@@ -186,7 +190,8 @@ class Workshop:
 
         def compute() -> Array:
             try:
-                return self.predictions(self.baseline_worker(), getattr(self.job.splits, split))
+                with self.opened(self.baseline.build, self.original.directory, (self.num_cores, 1)) as worker:
+                    return self.predictions(worker, getattr(self.job.splits, split))
             except BuildError as error:
                 raise DataError(f"the original cannot answer the {split} split: {error}") from error
 
