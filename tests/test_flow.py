@@ -51,6 +51,25 @@ def test_the_artifact_is_what_was_decided(finished):
     assert code == 0, markdown
 
 
+def test_predict_answers_each_line_with_json(finished, tmp_path):
+    job, folder, _, _ = finished
+    rows = job.splits.verify.columns[0][:3]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row.tolist()) for row in rows))
+    command = [sys.executable, "-m", "farthing.cli", "predict", str(folder / "run" / "artifact"), str(tmp_path / "rows.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [len(answer) for answer in answers] == [10, 10, 10], "a probability for each digit"
+
+
+def test_what_is_told_of_the_saving_agrees_with_itself(finished):
+    _, _, decision, _ = finished
+    told = decision.chosen.cost.usd_per_million / decision.baseline.cost.usd_per_million
+    assert told == pytest.approx(decision.saving.value)
+    assert sum(line.usd for line in decision.chosen.cost.lines) == pytest.approx(decision.chosen.cost.usd_per_million)
+    assert decision.chosen in decision.candidates
+
+
 def test_everything_that_was_proposed_is_accounted_for(finished):
     _, _, decision, _ = finished
     everywhere = [c.deployment for c in (*decision.candidates, *decision.rejected)]

@@ -81,7 +81,7 @@ def predict(
     from farthing.artifact import predict as predict_artifact
 
     for answer in predict_artifact(artifact, inputs, trust=trust):
-        typer.echo(json.dumps(answer))
+        typer.echo(json.dumps(answer.tolist()))
 
 
 @app.command()

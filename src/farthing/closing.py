@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 
@@ -12,7 +13,7 @@ from farthing import pipeline as pipelines
 from farthing.artifact import Sample
 from farthing.measurement.service import normalized
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
-from farthing.results import Bar, Decision, Measurement, ServiceModel, Trial
+from farthing.results import Bar, Candidate, Decision, Measurement, ServiceModel, Trial
 from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, service_of, try_build, usd
 from farthing.types import Build, Deployment, MemberRef
@@ -26,16 +27,48 @@ def complete(shop: Workshop, decision: Decision, search: Search) -> Decision:
     """The decision with its saving re-measured, its waterfall, its break-even, the ranges in which it holds, and a summary."""
     winner = _trial_of(shop, decision, search)
     if decision.verdict == "saves" and winner is not None:
-        saving, bars = _confirmed(shop, winner), _waterfall(shop, winner)
+        saving = _confirmed(shop, winner)
+        winner = replace(winner, candidate=_at(winner.candidate, saving.value * usd(decision.baseline)))
+        bars = _waterfall(shop, winner)
         saved = usd(decision.baseline) - usd(winner.candidate)
         decision = replace(
-            decision,
+            _with_chosen(decision, winner.candidate),
             saving=saving,
             waterfall=bars,
             interaction_usd_per_million=saved - sum(bar.usd_per_million_saved for bar in bars),
         )
     decision = _reckoned(shop, decision, search, winner)
     return replace(decision, summary=_summary(decision), environment=_environment(shop))
+
+
+def _at(candidate: Candidate, usd_per_million: float) -> Candidate:
+    """The candidate with the cost that was measured after the choice: every line of its bill, and its energy, in proportion."""
+    cost = candidate.cost
+    assert cost is not None
+    factor = usd_per_million / cost.usd_per_million
+    lines = tuple(replace(line, quantity=line.quantity * factor, usd=line.usd * factor) for line in cost.lines)
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else value * factor
+
+    confirmed = replace(
+        cost,
+        lines=lines,
+        usd_per_million=usd_per_million,
+        usd_per_month=cost.usd_per_month * factor,
+        joules_per_million=scaled(cost.joules_per_million),
+        grams_co2e_per_million=scaled(cost.grams_co2e_per_million),
+    )
+    return replace(candidate, cost=confirmed)
+
+
+def _with_chosen(decision: Decision, chosen: Candidate) -> Decision:
+    """The same choice wherever it stands in the decision."""
+
+    def swapped(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        return tuple(chosen if candidate == decision.chosen else candidate for candidate in candidates)
+
+    return replace(decision, chosen=chosen, candidates=swapped(decision.candidates), front=swapped(decision.front))
 
 
 def pack(shop: Workshop, decision: Decision) -> Decision:

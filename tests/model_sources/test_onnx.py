@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from farthing.errors import ModelError
 from farthing.model_sources.onnx import Onnx
 from farthing.testing import samples
 from farthing.testing.model_sources import check_refuses, check_runs_as_described
@@ -100,9 +101,23 @@ def test_works_without(blocked: str, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.modules[{blocked!r}] = None
+from farthing.errors import ModelError
 from farthing.model_sources.onnx import Onnx
 from farthing.runtimes.onnxruntime import OnnxRuntime
 pipeline = Onnx(path=Path("product.onnx")).snapshot(Path("model"), trust=False)
 assert OnnxRuntime().open(pipeline, threads=1, streams=1)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_an_output_that_is_no_tensor_is_named_with_what_to_do(tmp_path):
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    model = to_onnx(LogisticRegression().fit(x, np.arange(20) % 2), x[:1])
+    path = tmp_path / "zipmap.onnx"
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "snapshot").mkdir()
+    with pytest.raises(ModelError, match=r"output_probability is a seq.*zipmap"):
+        Onnx(path=path).snapshot(tmp_path / "snapshot", trust=False)

@@ -36,7 +36,7 @@ class Onnx(ModelSource):
             nodes = session.session.get_inputs()
             draft = self._draft(nodes, _traits(graph), directory)
             example = text_example(directory, draft.inputs) if self.tokenizer else synthetic(draft, 2, 1)
-            names = [node.name for node in session.session.get_outputs()]
+            names = [_tensor_name(self.path, node) for node in session.session.get_outputs()]
             return write(replace(draft, outputs=outputs_of(session.run, example, draft.inputs, names)))
         except BuildError as error:
             raise ModelError(f"{self.path}: {error}") from error
@@ -71,6 +71,15 @@ class Onnx(ModelSource):
         element = node.type.removeprefix("tensor(").removesuffix(")")
         shape: tuple[int | str, ...] = ("batch", *(axis if isinstance(axis, int) else self.sizes[axis] for axis in others))
         return TensorSpec(name=node.name, dtype=DTYPES.get(element, element), shape=shape)
+
+
+def _tensor_name(path: Path, node: Any) -> str:
+    if not node.type.startswith("tensor("):
+        raise ModelError(
+            f"{path}: output {node.name} is a {node.type}, not a tensor; export the model with plain tensors "
+            "(skl2onnx: options={'zipmap': False})"
+        )
+    return str(node.name)
 
 
 def _copied(path: Path, directory: Path) -> Any:

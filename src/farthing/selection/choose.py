@@ -42,8 +42,16 @@ def choose(job: Job, profile: Profile, baseline: Candidate, finalists: Sequence[
         traffic=job.traffic,
         slo=job.slo,
         seed=job.seed,
-        notes=(*job.notes, *(f"{name} was not tried: {why}" for name, why in search.skipped)),
+        notes=(*job.notes, *_unfinished(search), *(f"{name} was not tried: {why}" for name, why in search.skipped)),
     )
+
+
+def _unfinished(search: Search) -> tuple[str, ...]:
+    """Said where the budget ended while builds that might have been cheaper were waiting."""
+    cheaper = [p for p in search.untried() if search.predicted_usd(p) < search.best_usd(convincing=True)]
+    if not cheaper:
+        return ()
+    return (f"{len(cheaper)} builds that are predicted to be cheaper were not tried: give the search more minutes",)
 
 
 def _untried(search: Search) -> list[Candidate]:
