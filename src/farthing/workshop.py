@@ -251,7 +251,12 @@ class Workshop:
 
     def time(self, worker: Worker, shapes: Sequence[Shape], layout: Layout) -> ServiceTimes:
         return measure(
-            worker, self.baseline_worker(), shapes=shapes, reference=self.reference, threads=layout[0], streams=layout[1]
+            worker,
+            self.baseline_worker(),
+            shapes=shapes,
+            reference=self.reference,
+            expected_s=self.reference_s,
+            layout=layout,
         )
 
     @cached_property

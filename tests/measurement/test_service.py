@@ -41,18 +41,36 @@ def test_a_machine_that_slows_down_forty_times_changes_nothing():
     assert normalized(times(drift), 0.01)[0] == pytest.approx([seconds(1, 16)] * ROUNDS)
 
 
+class Turn:
+    """A worker whose rounds take the times of a list, the last one for ever."""
+
+    def __init__(self, name, order, *seconds):
+        self.name, self.order, self.seconds = name, order, list(seconds)
+
+    def call(self, function, shapes, least_s):
+        self.order.append(self.name)
+        seconds = self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+        return [seconds] * len(shapes)
+
+
+def timed(order, *baseline_s):
+    candidate, baseline = Turn("candidate", order, 0.002), Turn("baseline", order, *baseline_s)
+    return measure(candidate, baseline, shapes=SHAPES, reference=(1, 40), expected_s=0.01, layout=(1, 1))
+
+
 def test_the_baseline_takes_its_turn_in_every_round():
     order = []
-
-    class Turn:
-        def __init__(self, name):
-            self.name = name
-
-        def call(self, function, shapes, least_s):
-            order.append(self.name)
-            return [0.01] * len(shapes)
-
-    found = measure(Turn("candidate"), Turn("baseline"), shapes=SHAPES, reference=(1, 40), threads=1, streams=1)
+    found = timed(order, 0.01)
     assert order == ["baseline", "candidate"] * ROUNDS
     assert len(found.baseline_seconds) == ROUNDS
     assert {len(series) for series in found.seconds} == {ROUNDS}
+
+
+def test_a_round_in_which_the_yardstick_is_far_off_is_timed_again():
+    found = timed([], 0.01, 0.1, 0.12, 0.011, 0.2, 0.01)
+    assert [s for (s,) in found.baseline_seconds] == [0.01, 0.011, 0.01, 0.01, 0.01]
+
+
+def test_a_machine_that_stays_slower_is_taken_as_it_is():
+    found = timed([], 0.03)
+    assert [s for (s,) in found.baseline_seconds] == [0.03] * ROUNDS
