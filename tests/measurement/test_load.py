@@ -10,7 +10,9 @@ from farthing.types import Traffic
 
 
 def run(lag_s, latency_s):
-    return LoadRun(latencies_s=np.full(300, latency_s), send_lag_s=np.full(300, lag_s), elapsed_s=1.0, busy_s=0.5)
+    return LoadRun(
+        latencies_s=np.full(300, latency_s), send_lag_s=np.full(300, lag_s), intended_s=1.0, elapsed_s=1.0, busy_s=0.5
+    )
 
 
 def test_a_generator_that_lags_voids_the_run():
@@ -24,6 +26,14 @@ def test_lag_is_judged_by_what_it_could_change():
     run(0.009, 0.02).check(ceiling_s=0.1)
     with pytest.raises(LoadVoid):
         run(0.009, 0.02).check(ceiling_s=0.05)
+
+
+def test_another_rate_than_the_intended_voids_the_run_however_slow_the_answers():
+    late = LoadRun(
+        latencies_s=np.full(300, 9.0), send_lag_s=np.linspace(0, 0.1, 300), intended_s=1.0, elapsed_s=9.0, busy_s=9.0
+    )
+    with pytest.raises(LoadVoid, match=r"offered 1/1\.1 of the rate"):
+        late.check()
 
 
 def test_poisson_arrivals_have_the_rate_and_the_spread_of_one():

@@ -21,12 +21,14 @@ from farthing.types import Array
 Requests = Sequence[tuple[Any, ...]]
 LAG_SHARE = 0.1  # of the p99 latency, or of the ceiling it is held against; a larger p99 send lag voids the run
 LAG_FLOOR_S = 0.002
+RATE_TOLERANCE = 0.05  # by which sending may take longer than intended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRun:
     latencies_s: Array  # (n,) from the intended send time to the answer
     send_lag_s: Array  # (n,) how much later than intended the request was really sent
+    intended_s: float  # from the first intended send to the last
     elapsed_s: float
     busy_s: float  # sum over batches of the time a stream was at work
 
@@ -35,6 +37,9 @@ class LoadRun:
 
         Lag counts as latency, since that starts at the intended time; one that is small beside what is judged changes nothing.
         """
+        stretched = 1 + (self.send_lag_s[-1] - self.send_lag_s[0]) / self.intended_s
+        if stretched > 1 + RATE_TOLERANCE:
+            raise LoadVoid(f"void: the generator offered 1/{stretched:.3g} of the rate: drive at a lower one")
         lag_s, latency_s = np.quantile(self.send_lag_s, 0.99), np.quantile(self.latencies_s, 0.99)
         if lag_s > max(LAG_FLOOR_S, LAG_SHARE * latency_s, LAG_SHARE * ceiling_s):
             raise LoadVoid(
@@ -60,7 +65,13 @@ def drive(worker: Worker, requests: Requests, send_at_s: Array, policy: BatchPol
         pipe.close()
         finished_at, busy_s = worker.finish(timeout_s)
     latencies_s = np.asarray(finished_at) - started - send_at_s
-    return LoadRun(latencies_s=latencies_s, send_lag_s=lag_s, elapsed_s=float(np.max(finished_at) - started), busy_s=busy_s)
+    return LoadRun(
+        latencies_s=latencies_s,
+        send_lag_s=lag_s,
+        intended_s=float(send_at_s[-1] - send_at_s[0]),
+        elapsed_s=float(np.max(finished_at) - started),
+        busy_s=busy_s,
+    )
 
 
 def serve(state: State, address: str, policy: BatchPolicy, num_requests: int) -> tuple[Array, float]:
