@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from farthing.spec.check import check
+from farthing.spec.schema import TABLES, DataTable, SearchTable, TopTable
 from farthing.spec.splits import SHARES
-from farthing.spec.tables import TABLES, DataTable, SearchTable, TopTable
 from farthing.types import Budget, Floor, Prices, Slo, Traffic
 
 TEXT = (Path(__file__).parents[2] / "docs" / "job.md").read_text()

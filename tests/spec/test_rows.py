@@ -5,7 +5,7 @@ import pytest
 
 from farthing.errors import DataError
 from farthing.spec.rows import rows_of
-from farthing.spec.tables import DataTable
+from farthing.spec.schema import DataTable
 
 NAN = float("nan")
 GOOD = {

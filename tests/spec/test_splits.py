@@ -7,8 +7,8 @@ import pytest
 
 from farthing.errors import DataError
 from farthing.spec.rows import Rows
+from farthing.spec.schema import DataTable
 from farthing.spec.splits import NAMES, split
-from farthing.spec.tables import DataTable
 from farthing.types import Dataset, Splits
 
 TEXTS = [f"text {i}" for i in range(1000)]

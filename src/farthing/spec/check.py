@@ -11,8 +11,18 @@ from farthing.errors import JobError
 from farthing.model_sources.base import ModelSource
 from farthing.price_sources.base import PriceSource
 from farthing.spec import rules
-from farthing.spec.schema import Mistakes, build, keys
-from farthing.spec.tables import OPTIONAL, SHIPPED_PRICES, TABLES, DataTable, Draft, SearchTable, TopTable
+from farthing.spec.schema import (
+    OPTIONAL,
+    SHIPPED_PRICES,
+    TABLES,
+    DataTable,
+    Draft,
+    Mistakes,
+    SearchTable,
+    TopTable,
+    build,
+    keys,
+)
 from farthing.types import Budget, Floor, MemberRef, Prices, Slo, Traffic
 
 Table = TypeVar("Table")

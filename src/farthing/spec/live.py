@@ -15,8 +15,7 @@ import numpy as np
 from farthing.data_sources.base import checked, from_values
 from farthing.errors import DataError, JobError, StoreError
 from farthing.spec.check import check
-from farthing.spec.digest import digest
-from farthing.spec.job import job_of
+from farthing.spec.job import digest, job_of
 from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
 
 Live = Mapping[str, Any]  # a table, as in a job file

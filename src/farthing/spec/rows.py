@@ -7,8 +7,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from farthing.errors import DataError
-from farthing.spec.schema import near
-from farthing.spec.tables import DataTable
+from farthing.spec.schema import DataTable, near
 from farthing.types import Array, Column, Dataset
 
 

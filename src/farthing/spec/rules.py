@@ -12,8 +12,7 @@ from farthing.methods.base import Method
 from farthing.metrics import metric_of
 from farthing.price_sources.base import PriceSource
 from farthing.runtimes.base import Runtime
-from farthing.spec.schema import Mistakes, near
-from farthing.spec.tables import DataTable, SearchTable
+from farthing.spec.schema import DataTable, Mistakes, SearchTable, near
 from farthing.traffic import read_trace
 from farthing.types import Budget, Floor, Prices, Slo, Split, Traffic
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from farthing.errors import DataError
 from farthing.spec.rows import Rows
-from farthing.spec.schema import near
-from farthing.spec.tables import DataTable
+from farthing.spec.schema import DataTable, near
 from farthing.types import Array, Column, Dataset, Splits
 
 NAMES = ("train", "calibrate", "search", "verify")
