@@ -23,7 +23,8 @@ class MemberRef:
     knobs: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.knobs)})" if self.knobs else self.name
+        knobs = (f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in self.knobs)  # as a job file writes them
+        return f"{self.name}({', '.join(knobs)})" if self.knobs else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
