@@ -112,7 +112,11 @@ def _attempt(shop: Workshop, build: Build, num_candidates: int) -> Trial:
             stage = "time"
             times = _time_layout(shop, worker, first)
             trial = replace(
-                trial, times=(times,), services=(fit_service(times, shop.reference_s),), peak_bytes=worker.rss_bytes()
+                trial,
+                times=(times,),
+                services=(fit_service(times, shop.reference_s),),
+                peak_bytes=worker.rss_bytes(),
+                convincing=_convincing(evidence, shop.job),
             )
         for layout in others:
             trial = extend(shop, trial, layout)
