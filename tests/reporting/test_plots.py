@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from farthing.reporting import plots
-from farthing.reporting.plots import Figure
+from farthing.reporting import canvas, pareto, plots
+from farthing.reporting.canvas import Figure
 from farthing.results import Decision
 from farthing.testing import decisions
 
-FIGURES = (plots.bill, plots.pareto, plots.latencies)
+FIGURES = (plots.bill, pareto.pareto, plots.latencies)
 
 
 def shown(draw: Callable[[Decision], Figure | None], decision: Decision) -> Figure:
@@ -39,7 +39,7 @@ def test_the_bill_adds_up() -> None:
     bars = shown(plots.bill, decision)["data"][0]
     before, *changes, after = bars["x"]
     assert before + sum(changes) == pytest.approx(after)
-    assert bars["y"][0] == "today" and bars["y"][-2:] == ["interaction", "with farthing"]
+    assert bars["y"][0] == "today" and bars["y"][-2:] == ["several steps together", "with farthing"]
     assert changes[:-1] == sorted(changes[:-1])  # the largest saving first
     assert "onnx_to_openvino" not in bars["y"]  # it could not be left out: no bar
 
@@ -52,13 +52,15 @@ def test_the_bill_without_an_ablation_has_one_step() -> None:
 
 def test_each_priced_candidate_is_one_point_and_predictions_are_hollow() -> None:
     decision = decisions.saves()
-    traces = {trace["name"]: trace for trace in shown(plots.pareto, decision)["data"]}
-    points = [name for name in traces if name in plots.SYMBOLS]
+    traces = {trace["name"]: trace for trace in shown(pareto.pareto, decision)["data"]}
+    points = [name for name in traces if name in pareto.SYMBOLS]
     assert sum(len(traces[name]["x"]) for name in points) == len(decision.candidates)
     assert traces["choice"]["marker"]["symbol"] == ["star"]
     assert all(symbol.endswith("-open") for symbol in traces["candidate"]["marker"]["symbol"])
     assert any("predicted" in text for text in traces["candidate"]["text"])
     assert "triangle-down-open" in traces["candidate"]["marker"]["symbol"]  # a drop that is off the scale
+    notes = [note["text"] for note in shown(pareto.pareto, decision)["layout"]["annotations"]]
+    assert notes == ["<b>choice</b> $0.0314", "<b>today</b> $0.158", "floor: 0.005 may be lost"]
     assert len(traces["Pareto front"]["x"]) == len(decision.front)
 
 
@@ -71,3 +73,10 @@ def test_latency_curves_end_at_all_requests_and_ceilings_lie_in_view() -> None:
         assert len(trace["x"]) <= plots.MAX_CURVE_POINTS
     low, high = figure["layout"]["xaxis"]["range"]
     assert all(10**low < shape["x0"] < 10**high for shape in figure["layout"]["shapes"])
+
+
+def test_a_long_name_is_broken_where_it_can_be() -> None:
+    assert (
+        canvas.wrapped("nncf_int8(keep_float=0, smooth_quant=0.8)", 16) == "nncf_int8(keep_<br>float=0, smooth_<br>quant=0.8)"
+    )
+    assert canvas.wrapped("<b>", 16) == "&lt;b&gt;" and canvas.wrapped("", 16) == ""

@@ -1,7 +1,10 @@
 """The live view with and without a terminal, the last table, the summary."""
 
 import io
+from datetime import date
 from pathlib import Path
+
+import pytest
 
 from farthing.reporting.terminal import LiveView, summary, table
 from farthing.testing import decisions
@@ -27,9 +30,9 @@ def test_without_a_terminal_every_event_is_one_plain_line() -> None:
     with LiveView(stream, clock=lambda: 5.0) as view:
         tell(view)
     assert stream.getvalue().splitlines() == [
-        "[    0.0 s] stage: search",
-        "[    0.0 s] measured openvino [1x2 threads]: $0.0314 per million (3.2 s)",
-        "[    0.0 s] best so far $0.0314 per million: openvino [bold]",
+        "[    0.0 s] stage: search, trying builds, the best predicted first",
+        "[    0.0 s] measured openvino [1x2 threads] (3.2 s): $0.0314 per million requests",
+        "[    0.0 s] best so far: $0.0314 per million requests, openvino [bold]",
         "[    0.0 s] rejected int8: race: the drop is too large",
         "[    0.0 s] one family was skipped",
         "[    0.0 s] done: report run/report.html",
@@ -40,6 +43,7 @@ def test_on_a_terminal_the_panel_holds_stage_best_counts_and_time_left() -> None
     stream = Terminal()
     with LiveView(stream, clock=lambda: 5.0) as view:
         tell(view)
+        view.event("stage", {"name": "search"})
     shown = stream.getvalue()
     for part in (
         "search",
@@ -52,8 +56,8 @@ def test_on_a_terminal_the_panel_holds_stage_best_counts_and_time_left() -> None
 
 
 def test_the_table_says_what_where_and_what_next() -> None:
-    text = table(decisions.saves(), Path("runs/x"))
-    for part in ("baseline", "choice", "80.1%", "PASS", "INCONCLUSIVE", "Turned down: 8", "1 at race", "runs/x/report.html"):
+    text = table(decisions.saves(), Path("runs/x"), today=date(2026, 12, 1))
+    for part in ("baseline", "choice", "80.1%", "PASS", "INCONCLUSIVE", "not tried: 8", "1 at race", "runs/x/report.html"):
         assert part in text, part
     assert text.endswith("Next:     farthing verify runs/x/artifact")
 
@@ -69,10 +73,36 @@ def test_the_summary_names_cost_quality_and_evidence() -> None:
     text = summary(decisions.saves())
     for part in (
         "80.1% (79.2% to 80.9%) less",
+        "$20.76 becomes $4.13 a month",
         "$0.158 becomes $0.0314",
-        "0.00005 (0.005 allowed)",
-        "1,379 unseen items: PASS",
+        "PASS: spearman falls by at most 0.00005, 0.005 may be lost; 98.33% confidence on 1,379 unseen items",
     ):
         assert part in text, part
     assert summary(decisions.keep()).startswith("Keep what you have")
     assert decisions.keep().relax[0] in summary(decisions.keep())
+
+
+def test_a_line_of_the_panel_is_cut_rather_than_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = Terminal()
+    with LiveView(stream, clock=lambda: 5.0) as view:
+        view.event("trial", {"label": "int8", "rejected": "race: " + "far too long a reason " * 20})
+    assert stream.getvalue().count("far too long") <= 3 * stream.getvalue().count("lately") and "…" in stream.getvalue()
+
+
+def test_no_time_left_is_told_once_the_search_is_over() -> None:
+    stream = Terminal()
+    with LiveView(stream, clock=lambda: 5.0) as view:
+        view.event("stage", {"name": "drive", "left_s": 90.0})
+    assert "left for the search" not in stream.getvalue()
+
+
+def test_each_floor_and_slice_has_its_line() -> None:
+    lines = summary(decisions.slices()).splitlines()
+    assert lines[2].startswith("PASS: spearman, language fr falls by at most 0.0097, 0.01 may be lost;")
+    assert sum(line.startswith("PASS: ") for line in lines) == 5
+
+
+def test_old_prices_are_told_at_the_end() -> None:
+    assert "Old prices" in " ".join(table(decisions.saves(), today=date(2027, 12, 1)).split())
+    assert "Old prices" not in table(decisions.saves(), today=date(2026, 12, 1))

@@ -1,12 +1,15 @@
-"""What the table and the page read out of a Decision, and how they write its figures."""
+"""What the table and the page read out of a Decision."""
 
-import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
-from farthing.results import Candidate, Certificate, Decision, Measurement
-from farthing.types import Deployment, Floor
-from farthing.units import MILLION, SECONDS_PER_HOUR, ms
+from farthing.reporting.wording import asked, count, milliseconds, percent, plain, promise, reached, subject, usd
+from farthing.results import Candidate, Certificate, Cost, Decision, Measurement
+from farthing.types import Deployment
+
+PRICE_SHELF_DAYS = 180  # a price that was seen longer ago is shown with a warning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +21,6 @@ class Estimate:
     high: float | None = None
     predicted: bool = False
     origin: str = ""  # the protocol of a measurement, the model of a prediction
-
-
-def name(deployment: Deployment) -> str:
-    """`str(deployment)` with what it leaves out: replicas and the machine."""
-    replicas = f" x {deployment.replicas} replicas" if deployment.replicas > 1 else ""
-    return f"{deployment}{replicas}{f' on {deployment.machine}' if deployment.machine else ''}"
 
 
 def saved(decision: Decision) -> Estimate | None:
@@ -50,23 +47,35 @@ def of_measurement(measured: Measurement) -> Estimate:
 
 
 def drop(candidate: Candidate) -> Estimate | None:
-    """Fall of the first floor's metric: from its certificate, else the figure `drop` of the search split."""
-    if candidate.certificates:
-        first = candidate.certificates[0]
-        return Estimate(value=first.drop, high=first.upper_bound, origin=first.protocol)
-    return estimate(candidate, "drop")
+    """Fall of the first floor's metric below the original: from its certificate, else the figure `drop` of the search split."""
+    if not candidate.certificates:
+        return estimate(candidate, "drop")
+    first = candidate.certificates[0]
+    above = 0.0 if first.minimum is None else first.original - first.minimum  # there the drop is counted from the minimum
+    return Estimate(value=first.drop + above, high=first.upper_bound + above, origin=first.protocol)
+
+
+def worst_first(tests: Sequence[Certificate]) -> list[Certificate]:
+    """FAIL, INCONCLUSIVE, PASS; among equals the one with the least room to its limit, in widths of its own uncertainty."""
+
+    def room(test: Certificate) -> float:
+        width = test.upper_bound - test.drop
+        return (test.max_drop - test.upper_bound) / width if width > 0 else test.max_drop - test.upper_bound
+
+    return sorted(tests, key=lambda t: (("FAIL", "INCONCLUSIVE", "PASS").index(t.verdict), room(t)))
 
 
 def tightest(candidate: Candidate) -> Certificate | None:
-    """The certificate with the least margin relative to what is allowed; None where none was asked for."""
-    return max(candidate.certificates, key=lambda c: c.upper_bound / c.max_drop if c.max_drop else c.upper_bound, default=None)
+    """The certificate with the least margin; None where none was asked for."""
+    return next(iter(worst_first(candidate.certificates)), None)
 
 
 def max_drop(decision: Decision) -> float | None:
-    """The drop that the first floor allows."""
+    """The drop below the original that the first floor allows."""
     for candidate in everyone(decision):
         if candidate.certificates:
-            return candidate.certificates[0].max_drop
+            first = candidate.certificates[0]
+            return first.max_drop if first.minimum is None else first.original - first.minimum
     return decision.floors[0].max_drop if decision.floors else None
 
 
@@ -120,11 +129,12 @@ def nearest(decision: Decision, limit: int = 3) -> list[Candidate]:
 def why_not(decision: Decision, candidate: Candidate) -> str:
     """Why this candidate was not chosen: every promise that it does not keep."""
     reasons = [] if candidate.rejected is None else [f"{candidate.rejected.stage}: {candidate.rejected.reason}"]
-    for test in candidate.certificates if not reasons else ():
+    for test in worst_first(candidate.certificates) if not reasons else ():
         if test.verdict == "INCONCLUSIVE":
-            reasons.append(f"about {test.items_missing:,} more items would settle whether it keeps {test.metric}")
+            more = f"about {test.items_missing:,} more items would settle whether it keeps"
+            reasons.append(f"{more} {subject(test, decision.floors)}")
         elif test.verdict == "FAIL":
-            reasons.append(f"{test.metric} may fall by {plain(test.upper_bound)}, {plain(test.max_drop)} is allowed")
+            reasons.append(f"{subject(test, decision.floors)}: {reached(test)}, {asked(test)}")
     for percentile, limit in decision.slo.ceilings() if decision.slo else ():
         found = estimate(candidate, f"latency_p{percentile:g}_s")
         if found is not None and found.value > limit:
@@ -137,9 +147,28 @@ def rejected_by_stage(decision: Decision) -> list[tuple[str, int]]:
     return Counter(c.rejected.stage for c in decision.rejected if c.rejected is not None).most_common()
 
 
-def asked(decision: Decision) -> list[str]:
+def missed(decision: Decision, candidate: Candidate) -> str:
+    """The ceilings that this candidate's measured latency exceeds, in words; empty where it keeps them all."""
+    found = [
+        (p, limit, candidate.figure(f"latency_p{p:g}_s")) for p, limit in (decision.slo.ceilings() if decision.slo else ())
+    ]
+    return ", ".join(f"p{p:g} up to {milliseconds(limit)}" for p, limit, figure in found if figure and figure.value > limit)
+
+
+def headline(decision: Decision) -> str:
+    """The answer in one sentence: the bill per month before and after. The decision's own summary where nothing changes."""
+    before, after, share = decision.baseline.cost, decision.chosen.cost if decision.chosen else None, saved(decision)
+    if decision.verdict != "saves" or before is None or after is None or share is None:
+        return decision.summary
+    lost = "quality proven within your limits" if decision.chosen and decision.chosen.certified else "quality not tested"
+    guess = ", as predicted" if after.predicted else ""
+    change = f"{usd(before.usd_per_month)} a month becomes {usd(after.usd_per_month)}{guess}"
+    return f"{change}: {percent(share.value)} less, with {lost}."
+
+
+def wanted(decision: Decision) -> list[str]:
     """Floors, traffic and ceilings, in words."""
-    lines = [_floor(floor) for floor in decision.floors]
+    lines = [promise(floor) for floor in decision.floors]
     if decision.traffic is not None:
         lines.append(f"{decision.traffic.scenario} traffic {traffic(decision)}".strip())
     return [*lines, f"latency: {ceilings(decision)}"] if ceilings(decision) else lines
@@ -161,64 +190,28 @@ def ceilings(decision: Decision) -> str:
     return ", ".join(f"p{p:g} up to {milliseconds(limit)}" for p, limit in limits)
 
 
-def _floor(floor: Floor) -> str:
-    limits = [] if floor.max_drop is None else [f"may drop by at most {plain(floor.max_drop)}"]
-    limits += [] if floor.minimum is None else [f"must reach {plain(floor.minimum)}"]
-    allowed = floor.max_drop if floor.slice_max_drop is None else floor.slice_max_drop
-    limits += [] if floor.slices is None or allowed is None else [f"by {plain(allowed)} in each {floor.slices}"]
-    return f"{floor.metric} {' and '.join(limits)}, shown at {100 * floor.confidence:g}% confidence"
+def is_modelled(cost: Cost | None) -> bool:
+    """Whether the energy, or a part of it, was computed from a model rather than read from a sensor."""
+    return cost is not None and "modelled" in cost.energy_source
 
 
-def usd(value: float) -> str:
-    """Cents where they matter, three significant digits below one dollar."""
-    sign, size = ("-" if value < 0 else ""), abs(value)
-    if size >= 100:
-        return f"{sign}${size:,.0f}"
-    if size >= 1 or size == 0:
-        return f"{sign}${size:.2f}"
-    return f"{sign}${size:.{2 - math.floor(math.log10(size))}f}"
+def old_prices(decision: Decision, today: date) -> str:
+    """A warning where prices were seen more than PRICE_SHELF_DAYS before today; empty if none, or if no date is known."""
+    costs = [c.cost for c in (decision.baseline, decision.chosen) if c is not None and c.cost is not None]
+    seen = {line.observed_at for cost in costs for line in cost.lines}
+    days = {text: (today - day).days for text in seen if (day := _day(text)) is not None}
+    old = sorted(text for text, age in days.items() if age > PRICE_SHELF_DAYS)
+    if not old:
+        return ""
+    ages = " and ".join(f"{text} ({days[text]:,} days before this report)" for text in old)
+    return (
+        f"Old prices: they were seen on {ages}. Compare them with your own bill; if all of them moved alike, "
+        "the dollars here move with them and the saving in percent stays."
+    )
 
 
-def percent(share: float) -> str:
-    """One decimal; two from 99.5% to 100%, where the last tenth is a factor."""
-    return f"{100 * share:.{2 if 0.995 <= share < 1 else 1}f}%"
-
-
-def plain(value: float) -> str:
-    """Four significant digits, without an exponent where that can be read."""
-    size = abs(value)
-    if not math.isfinite(value):
-        return "unbounded"
-    if size >= 1e9 or 0 < size < 1e-6:
-        return f"{value:.3g}"
-    if size >= 1e4:
-        return f"{value:,.0f}"
-    decimals = 3 - math.floor(math.log10(size)) if size else 0
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def seconds(value: float) -> str:
-    for limit, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (2 * SECONDS_PER_HOUR, 1 / 60, "min")):
-        if value < limit:
-            return f"{value * scale:.3g} {unit}"
-    hours = value / SECONDS_PER_HOUR
-    return f"{hours:.3g} h" if hours < 72 else f"{hours / 24:,.0f} days"
-
-
-def milliseconds(value: float) -> str:
-    return f"{ms(value):.3g} ms" if ms(value) < 1000 else f"{value:.3g} s"
-
-
-def joules(value: float) -> str:
-    return f"{value / 1e3:,.3g} kJ" if value >= 1e3 else f"{value:.3g} J"
-
-
-def grams(value: float) -> str:
-    return f"{value / 1e3:,.3g} kg" if value >= 1e3 else f"{value:.3g} g"
-
-
-def count(value: float) -> str:
-    if value >= MILLION:
-        return f"{value / MILLION:,.3g} million"
-    return f"{value:,.0f}"
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        return None

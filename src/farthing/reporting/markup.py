@@ -26,18 +26,20 @@ def join(children: Iterable[str], between: str = "") -> Safe:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = (), row_ids: str = "") -> Safe:
-    """A table that scrolls sideways where the screen is narrow; columns in `numeric` are aligned right."""
+    """A table; columns in `numeric` are aligned right. On a narrow screen each row is a card whose cells name their column."""
 
-    def cells(element: str, row: Sequence[str]) -> list[Safe]:
-        return [tag(element, cell, class_="number" if i in numeric else False) for i, cell in enumerate(row)]
+    def cell(i: int, value: str) -> Safe:
+        return tag("td", value, class_="number" if i in numeric else False, data_label=head[i])
 
-    body = tag("tbody", *(tag("tr", *cells("td", row)) for row in rows), id=row_ids or False)
-    return tag("div", tag("table", tag("thead", tag("tr", *cells("th", head))), body), class_="scroll")
+    heads = (tag("th", name, scope="col", class_="number" if i in numeric else False) for i, name in enumerate(head))
+    body = (tag("tr", *(cell(i, value) for i, value in enumerate(row))) for row in rows)
+    return tag("div", tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body, id=row_ids or False)), class_="scroll")
 
 
 def term(word: str, key: str = "") -> Safe:
     """A word with its one-line explanation from glossary.json, shown on hover, focus or touch."""
-    return tag("span", word, class_="term", tabindex="0", data_tip=glossary()[key or word])
+    meaning = glossary()[key or word]
+    return tag("span", word, class_="term", tabindex="0", role="note", data_tip=meaning, aria_label=f"{word}: {meaning}")
 
 
 @cache

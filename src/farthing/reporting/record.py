@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from farthing.reporting.facts import everyone, name, role, saved
+from farthing.reporting.facts import everyone, role, saved
 from farthing.reporting.markup import resource
+from farthing.reporting.wording import name
 from farthing.results import Candidate, Decision, Profile
 from farthing.types import Build, Deployment, MemberRef
 

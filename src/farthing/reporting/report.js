@@ -9,6 +9,9 @@ for (const plot of plots) {
   Plotly.newPlot(plot, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
 }
 
+const folded = [...document.querySelectorAll("details")];
+addEventListener("beforeprint", () => folded.forEach((part) => { part.dataset.was = part.open ? "open" : ""; part.open = true; }));
+addEventListener("afterprint", () => folded.forEach((part) => { part.open = part.dataset.was === "open"; }));
 addEventListener("beforeprint", () => plots.forEach((plot) => Plotly.relayout(plot, { autosize: false, width: PAPER_WIDTH })));
 addEventListener("afterprint", () => plots.forEach((plot) => Plotly.relayout(plot, { autosize: true, width: null })));
 

@@ -4,8 +4,8 @@ import html
 import math
 from collections.abc import Sequence
 
-from farthing.reporting.facts import percent, seconds
-from farthing.reporting.plots import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
+from farthing.reporting.canvas import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
+from farthing.reporting.wording import percent, seconds
 from farthing.results import Decision, Device, Op, Profile
 from farthing.units import ms
 
@@ -53,7 +53,7 @@ def time_by_kind(decision: Decision) -> Figure | None:
     drawn = figure(
         [common | allowed, common | above], x={"title": {"text": "ms per request batch"}, "range": [0, 1.15 * ms(max(total))]}
     )
-    drawn["layout"] |= {"barmode": "stack"}
+    drawn["layout"] |= {"barmode": "stack", "height": 130 + 24 * len(kinds)}
     drawn["layout"]["legend"]["traceorder"] = "normal"
     return drawn
 

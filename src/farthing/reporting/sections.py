@@ -1,112 +1,87 @@
-"""The parts of the page, in the order in which they are read: each takes the Decision and gives its HTML."""
+"""The evidence of the page, in the order in which it is read: each part takes the Decision and gives its HTML."""
 
 import math
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from farthing.reporting import facts, plots, roofline
-from farthing.reporting.facts import Estimate, milliseconds, percent, plain, seconds, usd
-from farthing.reporting.markup import Safe, join, script_json, table, tag, term
-from farthing.results import Candidate, Certificate, Cost, Decision, Profile
+from farthing.reporting import facts, pareto, plots, roofline
+from farthing.reporting.blocks import (
+    badge,
+    bullets,
+    deployed,
+    empty,
+    fine,
+    lead,
+    measured,
+    named_list,
+    plot,
+    predicted,
+    verdict,
+)
+from farthing.reporting.facts import Estimate
+from farthing.reporting.markup import Safe, glossary, join, table, tag, term
+from farthing.reporting.wording import (
+    grams,
+    joules,
+    mebibytes,
+    milliseconds,
+    percent,
+    plain,
+    seconds,
+    usd,
+)
+from farthing.results import Candidate, Cost, CostLine, Decision, Profile
+from farthing.units import SECONDS_PER_HOUR
 
 MAX_LAYERS = 5  # that are listed as the most sensitive
-MARGIN_WIDTH = 160  # of the drawing, in its own units
+BESIDE = (  # figures of the driven load, after the latencies
+    ("throughput_per_s", "per second", plain),
+    ("peak_bytes", "memory", mebibytes),
+    ("artifact_bytes", "on disk", mebibytes),
+    ("cold_start_s", "start", seconds),
+)
 
 
 def bill(decision: Decision) -> Safe:
-    figure = _plot(plots.bill(decision), "bill", "Waterfall of the bill, from today's cost to the cost of the choice")
-    if figure is None:
+    label = (
+        "Waterfall of the bill in USD per million requests, from today's cost to that of the choice; the table below has it all"
+    )
+    drawing = plot(plots.bill(decision), "bill", label)
+    if drawing is None:
         return empty("Nothing is changed, so there is no saving to split into steps.")
-    intro = _lead(
-        "Each bar is one step's own share, by ", term("leave-one-out"), "; what is left over is ", term("interaction"), "."
-    )
-    unmeasured = [tag("li", tag("b", bar.step), f" has no bar: {bar.note}.") for bar in decision.waterfall if not bar.measured]
-    return join([intro, figure, tag("ul", *unmeasured) if unmeasured else Safe()])
-
-
-def choices(decision: Decision) -> Safe:
-    marks = (term("Pareto front"), "; hollow marks rest on a ", term("predicted"), " figure.")
-    figure = _plot(
-        plots.pareto(decision), "pareto", "Cost against drop in quality of every deployment, coloured by p99 latency"
-    )
-    head = ("", "deployment", "USD per million", "saved", "p50", "p99", "drop", "at most", "certificate")
-    rows = [_choice(decision, candidate) for candidate in facts.everyone(decision) if candidate.cost]
-    full = tag("details", tag("summary", f"All {len(rows)} priced deployments"), table(head, rows, numeric=range(2, 8)))
-    intro = _lead("Every deployment that was priced; up and left is better. The dotted line is the ", *marks)
-    return join([intro, figure or empty("Fewer than two deployments have both a cost and a measured quality."), full])
-
-
-def latency(decision: Decision) -> Safe:
-    figure = _plot(plots.latencies(decision), "latencies", "Share of requests answered within a given latency")
-    if figure is None:
-        return empty("No deployment was driven with load.")
-    return join(
-        [_lead(term("Latency", "latency"), " under load, each curve one deployment; dashed: the ceilings of the job."), figure]
-    )
-
-
-def quality(decision: Decision) -> Safe:
-    tested = [candidate for candidate in facts.finalists(decision) if candidate.certificates]
-    if not tested:
-        return empty("No candidate came as far as a certificate.")
-    intro = _lead(
-        "One ", term("certificate"), " for each metric and each ", term("finalist"), ", on items that the search never saw."
-    )
-    head = ("deployment", "metric, before and after", "drop", "at most", "allowed", "margin", "verdict")
-    rows = [_certificate(candidate, test) for candidate in tested for test in candidate.certificates]
-    tests = [test for candidate in tested for test in candidate.certificates]
-    protocols = sorted({f"{test.protocol}, one-sided at {100 * (1 - test.alpha):.4g}%" for test in tests})
-    least = max(test.certifiable_drop for test in tests)
-    last = tag("p", f"{'; '.join(protocols)}. The least drop that this data could certify: {plain(least)}.", class_="fine")
-    return join([intro, table(head, rows, numeric=(2, 3, 4)), last])
-
-
-def time(decision: Decision) -> Safe:
-    if decision.profile is None:
-        return empty("The original was not profiled.")
-    profile = decision.profile
-    head = ("what binds", "share of the time", "saves at most", "evidence")
-    rows = [(tag("b", f.cause), percent(f.share), percent(f.max_saving), f.evidence) for f in profile.findings]
-    roof = _plot(roofline.roofline(decision), "roofline", "Roofline: speed of each operator against its arithmetic intensity")
-    lines = (term("roofline"), f" ({profile.device.source}).")
-    suffer = {layer: f"{percent(error)} error of the output" for layer, error in profile.sensitivities[:MAX_LAYERS]}
-    parts = [
-        _lead("The original on ", profile.device.name, f": {_request_time(profile)}."),
-        table(head, rows, numeric=(1, 2)) if rows else empty("No single limit stands out."),
-        _plot(roofline.time_by_kind(decision), "time-by-kind", "Time by kind of operator, against what the roofline allows"),
-        tag("p", "Each dot is an operator, its area its time. The lines are the ", *lines) if roof else None,
-        roof,
-        _named_list("Layers that suffer most from int8", suffer),
-        _named_list("Not tried, because it cannot pay here", dict(profile.skipped)),
+    intro = lead("Each bar is one step's own share, by ", term("leave-one-out"), ": what the bill would rise by without it.")
+    head = ("step", "USD per million without it", "its own share")
+    rows = [
+        (bar.step, usd(bar.usd_per_million_without), usd(bar.usd_per_million_saved))
+        for bar in decision.waterfall
+        if bar.measured
     ]
-    return join(part for part in parts if part)
+    figures = tag("details", tag("summary", "The same as a table"), table(head, rows, numeric=(1, 2))) if rows else Safe()
+    return join([intro, drawing, *_together(decision), figures])
 
 
-def rejected(decision: Decision) -> Safe:
-    turned_down = [(c, c.rejected) for c in facts.everyone(decision) if c.rejected is not None]
-    if not turned_down:
-        return empty("No candidate was rejected.")
-    stages = facts.rejected_by_stage(decision)
-    options = (tag("option", f"{stage} ({number})", value=stage) for stage, number in stages)
-    controls = tag(
-        "p",
-        tag(
-            "input",
-            id="filter",
-            type="search",
-            placeholder="Search name or reason",
-            aria_label="Search the rejected candidates",
-        ),
-        tag("select", tag("option", "all stages", value=""), *options, id="stage", aria_label="Stage"),
-        tag("output", f"{len(turned_down)} shown", id="shown"),
-        class_="controls",
+def _together(decision: Decision) -> list[Safe]:
+    """What the interaction is made of here, and which steps have no bar."""
+    missing = [bar for bar in decision.waterfall if not bar.measured]
+    rest = decision.interaction_usd_per_million
+    if not decision.waterfall:
+        return []
+    if rest >= 0:
+        why = "each step lowers a bill that the others have lowered already, so taking a single one away brings back little"
+    else:
+        why = "steps need each other: without one, another saves less too, and this bar takes back what was counted twice"
+    own = (
+        f" It also holds the share of {' and '.join(bar.step for bar in missing)}, which cannot be taken away alone."
+        if missing
+        else ""
     )
-    rows = [(_code(c), tag("b", why.stage), why.reason) for c, why in turned_down]
-    intro = _lead("Failure is data: every candidate that left the search, where it left and why.")
-    return join([intro, controls, table(("candidate", "stage", "reason"), rows, row_ids="rejected-rows")])
+    explained = tag(
+        "p", tag("b", f"{plots.TOGETHER.capitalize()} ({usd(rest)})"), " is the ", term("interaction"), f": {why}.{own}"
+    )
+    return [explained, bullets([join([tag("b", bar.step), f" has no bar: {bar.note}."]) for bar in missing])]
 
 
 def prices(decision: Decision) -> Safe:
-    parts: list[str] = [_lead("What a million requests use, at which price, where the price comes from and when it was seen.")]
+    parts: list[str] = [lead("What a million requests use, at which price, where the price comes from and when it was seen.")]
     chosen = [] if decision.chosen in (None, decision.baseline) else [("With farthing", decision.chosen)]
     for title, candidate in (("Today", decision.baseline), *chosen):
         if candidate is not None and candidate.cost is not None:
@@ -116,113 +91,191 @@ def prices(decision: Decision) -> Safe:
         ("the price of a GiB-hour over that of a vCPU-hour", decision.cheapest_price_ratios),
     )
     holds = [f"The choice stays the cheapest {_while(what, *span)}." for what, span in ranges if span]
-    return join([*parts, *(tag("p", line) for line in holds)])
+    return join([*parts, tag("h3", "How far this holds") if holds else Safe(), bullets(holds)])
 
 
-def setting(decision: Decision) -> Safe:
-    search = {"machine time": seconds(decision.search_s), "cost": usd(decision.search_usd), "seed": str(decision.seed)}
-    splits = {split: f"{number:,} items" for split, number in decision.num_items.items()}
-    parts = [
-        tag("h3", "Asked for"),
-        tag("ul", *(tag("li", line) for line in facts.asked(decision))),
-        _named_list("Splits of the data", splits),
-        _named_list("The search", search),
-        _named_list("Environment", decision.environment),
-        tag("h3", "Notes") if decision.notes else Safe(),
-        tag("ul", *(tag("li", note) for note in decision.notes)),
-    ]
-    return join(parts)
-
-
-def _plot(figure: plots.Figure | None, name: str, label: str) -> Safe | None:
-    if figure is None:
-        return None
-    return tag(
-        "div",
-        tag("script", script_json(figure), type="application/json"),
-        class_="plot",
-        id=f"plot-{name}",
-        aria_label=label,
-        role="figure",
+def choices(decision: Decision) -> Safe:
+    everyone = [candidate for candidate in facts.everyone(decision) if candidate.cost]
+    label = (
+        f"Cost against quality lost of {len(everyone)} deployments, coloured by p99 latency; the table below has every figure"
     )
-
-
-def _lead(*words: str) -> Safe:
-    return tag("p", *words, class_="lead")
-
-
-def empty(text: str) -> Safe:
-    return tag("p", text, class_="empty")
-
-
-def _named_list(title: str, pairs: Mapping[str, str]) -> Safe:
-    if not pairs:
-        return Safe()
-    rows = (tag("div", tag("dt", key), tag("dd", value)) for key, value in pairs.items())
-    return join([tag("h3", title), tag("dl", *rows)])
+    drawing = plot(pareto.pareto(decision), "pareto", label)
+    head = (
+        "",
+        "deployment",
+        "USD per million",
+        "USD predicted",
+        "p50",
+        "p99",
+        "p99 predicted",
+        "loss seen",
+        "at most",
+        "certificate",
+    )
+    rows = [_choice(decision, candidate) for candidate in everyone]
+    kept = [i for i, name in enumerate(head) if "predicted" not in name or any(row[i] != "–" for row in rows)]
+    cut = table([head[i] for i in kept], [[row[i] for i in kept] for row in rows], numeric=range(2, len(kept) - 1))
+    full = tag("details", tag("summary", f"All {len(rows)} priced deployments"), cut)
+    intro = lead(
+        "Every deployment that was priced: cheaper is left, better is up. In the shaded part more is lost than is allowed. ",
+        "Dotted: the ", term("Pareto front"), ". The whisker reaches down to the largest loss that the data leaves room for. ",
+        "Hollow: its latency or cost is ", term("predicted"), ". A triangle: worse than the plot reaches.",
+    )  # fmt: skip
+    return join([intro, drawing or empty("Fewer than two deployments have both a cost and a measured quality."), full])
 
 
 def _choice(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
     assert candidate.cost is not None
-    today, lost = decision.baseline.cost, facts.drop(candidate)
     cost = Estimate(value=candidate.cost.usd_per_million, predicted=candidate.cost.predicted)
-    share = 1 - cost.value / today.usd_per_million if today and candidate.cost != today else None
-    saved = None if share is None else Estimate(value=share, predicted=cost.predicted)
+    lost = facts.drop(candidate)
     return (
         tag("b", facts.role(decision, candidate)),
-        _code(candidate),
-        shown(cost, usd),
-        shown(saved, percent),
-        shown(facts.estimate(candidate, "latency_p50_s"), milliseconds),
-        shown(facts.estimate(candidate, "latency_p99_s"), milliseconds),
-        shown(lost, plain),
+        deployed(candidate),
+        measured(cost, usd),
+        predicted(cost, usd),
+        measured(facts.estimate(candidate, "latency_p50_s"), milliseconds),
+        measured(facts.estimate(candidate, "latency_p99_s"), milliseconds),
+        predicted(facts.estimate(candidate, "latency_p99_s"), milliseconds),
+        measured(lost, plain),
         plain(lost.high) if lost and lost.high is not None else "–",
         verdict(facts.tightest(candidate)),
     )
 
 
-def _certificate(candidate: Candidate, test: Certificate) -> tuple[str, ...]:
-    items = f"{test.num_items:,} items" + (f", about {test.items_missing:,} more needed" if test.items_missing else "")
-    metric = f"{test.metric}, {test.slice}" if test.slice else test.metric
-    change = tag("small", f"{plain(test.original)} → {plain(test.candidate)}")
-    figures = map(plain, (test.drop, test.upper_bound, test.max_drop))
-    return (_code(candidate), join([metric, change]), *figures, _margin(test), join([verdict(test), tag("small", items)]))
+def latency(decision: Decision) -> Safe:
+    label = "Share of requests answered within a given latency, one curve a deployment; the table below has p50, p95 and p99"
+    drawing = plot(plots.latencies(decision), "latencies", label)
+    driven = [c for c in facts.finalists(decision) if c.latencies_s or c.figure("throughput_per_s")]
+    if not driven:
+        return empty("No deployment was driven with load.")
+    intro = lead(
+        term("Latency", "latency"), " when requests come as they would in service. A curve further left is faster; ",
+        "dashed: what the job allows. All figures of the table are measured.",
+    )  # fmt: skip
+    beside = [(name, title, write) for name, title, write in BESIDE if any(c.figure(name) for c in driven)]
+    head = ("", "deployment", "p50", "p95", "p99", *(title for _, title, _ in beside))
+    rows = [
+        (tag("b", facts.role(decision, c)), deployed(c), *(_spread(c, p) for p in (50, 95, 99)),
+         *(measured(facts.estimate(c, name), write) for name, _, write in beside))
+        for c in driven
+    ]  # fmt: skip
+    protocols = sorted({m.protocol for c in driven if (m := c.figure("latency_p99_s") or c.figure("throughput_per_s"))})
+    return join(
+        [intro, drawing or Safe(), table(head, rows, numeric=range(2, len(head))), fine(f"Protocol: {'; '.join(protocols)}.")]
+    )
 
 
-def _code(candidate: Candidate) -> Safe:
-    return tag("code", facts.name(candidate.deployment))
+def _spread(candidate: Candidate, percentile: int) -> Safe:
+    found = facts.estimate(candidate, f"latency_p{percentile}_s")
+    if found is None or found.predicted or found.low is None or found.high is None:
+        return Safe("–")
+    return join([milliseconds(found.value), tag("small", f"{milliseconds(found.low)} to {milliseconds(found.high)}")])
 
 
-def _margin(test: Certificate) -> Safe:
-    """Dot at the drop, bar up to its bound, on green as far as it is allowed and red beyond."""
-    bound = test.upper_bound if math.isfinite(test.upper_bound) else 2 * max(test.max_drop, test.drop)
-    low, high = 1.1 * min(0.0, test.drop), 1.15 * max(test.max_drop, bound, test.drop)
+def time(decision: Decision) -> Safe:
+    if decision.profile is None:
+        return empty("The original was not profiled.")
+    profile = decision.profile
+    head = ("what binds", "share of the time", "saves at most", "evidence")
+    rows = [(_cause(f.cause), percent(f.share), percent(f.max_saving), f.evidence) for f in profile.findings]
+    kinds = "Time by kind of operator, and how much the machine's ceilings would need; the table of operators has all of it"
+    roof = plot(roofline.roofline(decision), "roofline", "Roofline: speed of each operator against its arithmetic intensity")
+    lines = (term("roofline"), f" ({profile.device.source}).")
+    parts = [
+        lead("The original on ", profile.device.name, f": {_request_time(profile)}."),
+        table(head, rows, numeric=(1, 2)) if rows else empty("No single limit stands out."),
+        plot(roofline.time_by_kind(decision), "time-by-kind", kinds),
+        tag("p", "Each dot is an operator, its area its time. The lines are the ", *lines) if roof else None,
+        roof,
+        _operators(profile),
+        _sensitive(profile),
+        _cannot_pay(profile),
+    ]
+    return join(part for part in parts if part)
 
-    def x(value: float) -> str:
-        return f"{MARGIN_WIDTH * (value - low) / (high - low):.1f}"
 
-    def bar(start: float, end: float, class_: str) -> Safe:
-        return tag("line", x1=x(start), x2=x(end), y1="10", y2="10", class_=class_)
+def _cause(cause: str) -> Safe:
+    return tag("b", term(cause, f"{cause} (limit)") if f"{cause} (limit)" in glossary() else cause)
 
-    dot = tag("circle", cx=x(test.drop), cy="10", r="4")
-    lines = (bar(low, test.max_drop, "allowed"), bar(test.max_drop, high, "refused"), bar(test.drop, bound, "reach"), dot)
-    label = f"drop {plain(test.drop)}, at most {plain(test.upper_bound)}, {plain(test.max_drop)} allowed"
-    return tag("svg", *lines, class_="margin", viewBox=f"0 0 {MARGIN_WIDTH} 20", role="img", aria_label=label)
+
+def _operators(profile: Profile) -> Safe:
+    head = ("operator", "kind", "time", "what binds", "of the ceiling")
+    rows = [(op.name, op.kind, seconds(op.seconds), op.bound, percent(op.roofline_fraction)) for op in profile.ops]
+    listed = table(head, rows, numeric=(2, 4))
+    return tag("details", tag("summary", f"All {len(rows)} operators as a table"), listed) if rows else Safe()
+
+
+def _sensitive(profile: Profile) -> Safe:
+    if not profile.sensitivities:
+        return Safe()
+    rows = [(tag("code", layer), percent(error)) for layer, error in profile.sensitivities[:MAX_LAYERS]]
+    of = f" (the worst {len(rows)} of {len(profile.sensitivities)})" if len(rows) < len(profile.sensitivities) else ""
+    listed = table(("layer", "error of the model's output if it alone is int8"), rows, numeric=(1,))
+    return join([tag("h3", f"Layers that suffer most from int8{of}"), listed])
+
+
+def _cannot_pay(profile: Profile) -> Safe:
+    rows = [(tag("b", family), why) for family, why in profile.skipped]
+    return join([tag("h3", "Cannot pay here"), table(("what", "why"), rows)]) if rows else Safe()
+
+
+def rejected(decision: Decision) -> Safe:
+    turned_down = [(c, c.rejected) for c in facts.everyone(decision) if c.rejected is not None]
+    if not turned_down:
+        return empty("No candidate was rejected.")
+    stages = facts.rejected_by_stage(decision)
+    options = (tag("option", f"{stage} ({number})", value=stage) for stage, number in stages)
+    field = tag(
+        "input", id="filter", type="search", placeholder="Search name or reason", aria_label="Search the rejected candidates"
+    )
+    chooser = tag("select", tag("option", "all stages", value=""), *options, id="stage", aria_label="Stage")
+    controls = tag("p", field, chooser, tag("output", f"{len(turned_down)} shown", id="shown"), class_="controls")
+    rows = [(deployed(c), tag("b", _stage(why.stage)), why.reason) for c, why in turned_down]
+    intro = lead("Nothing is dropped in silence: every candidate that left the search, at which stage and why.")
+    return join([intro, controls, table(("candidate", "stage", "reason"), rows, row_ids="rejected-rows")])
+
+
+def _stage(stage: str) -> Safe:
+    key = f"{stage} (stage)"
+    return term(stage, key) if key in glossary() else tag("span", stage)
+
+
+def setting(decision: Decision) -> Safe:
+    search = {"machine time": seconds(decision.search_s), "cost": usd(decision.search_usd), "seed": str(decision.seed)}
+    splits = {split: f"{number:,} items" for split, number in decision.num_items.items()}
+    where = named_list("Environment", decision.environment)
+    return join([
+        tag("h3", "Asked for"), bullets(facts.wanted(decision)),
+        tag("h3", "Notes") if decision.notes else Safe(), bullets(list(decision.notes)),
+        named_list("Splits of the data", splits), named_list("The search", search),
+        tag("details", tag("summary", "Machine and versions"), where) if decision.environment else Safe(),
+    ])  # fmt: skip
 
 
 def _cost_lines(cost: Cost) -> Safe:
-    head = ("what", "quantity per million", "unit", "USD per unit", "USD per million", "source", "seen")
-    rows = [
-        (line.sku, plain(line.quantity), line.unit, usd(line.usd_per_unit), usd(line.usd), line.source, line.observed_at or "–")
-        for line in cost.lines
-    ]
+    head = ("what", "quantity per million", "unit", "USD per unit", "USD per million", "seen", "source")
+    lines = [_hourly(line) for line in cost.lines]
+    rows = [(x.sku, plain(x.quantity), x.unit, usd(x.usd_per_unit), usd(x.usd), x.observed_at or "–", x.source) for x in lines]
     total = f"{usd(cost.usd_per_million)} per million requests, {usd(cost.usd_per_month)} a month"
-    where = f" on {plain(cost.num_machines)} of {cost.machine}" if cost.machine else ""
-    power = "" if cost.joules_per_million is None else f"; {facts.joules(cost.joules_per_million)}"
-    carbon = "" if cost.grams_co2e_per_million is None else f" and {facts.grams(cost.grams_co2e_per_million)} CO2e per million"
-    origin = f" ({cost.energy_source})" if power and cost.energy_source else ""
-    mark = shown(Estimate(value=0.0, predicted=True), lambda _: " ") if cost.predicted else Safe()
-    return join([table(head, rows, numeric=(1, 3, 4)), tag("p", total, where, power, carbon, origin, ".", mark, class_="fine")])
+    where = f", for {plain(cost.num_machines)} machines of the type {cost.machine}" if cost.machine else ""
+    mark = badge("predicted") if cost.predicted else Safe()
+    energy = Safe() if cost.joules_per_million is None else fine(_energy(cost))
+    return join([table(head, rows, numeric=(1, 3, 4)), tag("p", tag("b", total), where, ".", mark), energy])
+
+
+def _energy(cost: Cost) -> str:
+    assert cost.joules_per_million is not None
+    carbon = "" if cost.grams_co2e_per_million is None else f" and {grams(cost.grams_co2e_per_million)} CO2e"
+    return f"Energy: {joules(cost.joules_per_million)}{carbon} per million; {cost.energy_source or 'source unknown'}."
+
+
+def _hourly(line: CostLine) -> CostLine:
+    """Prices are quoted by the hour; a second's is too small to be read."""
+    unit, dash, second = line.unit.rpartition("-")
+    if not dash or second != "second":
+        return line
+    scale = SECONDS_PER_HOUR
+    return replace(line, unit=f"{unit}-hour", quantity=line.quantity / scale, usd_per_unit=line.usd_per_unit * scale)
 
 
 def _while(what: str, low: float, high: float) -> str:
@@ -239,15 +292,3 @@ def _request_time(profile: Profile) -> str:
         else ""
     )
     return f"{milliseconds(profile.model_s)} in the model and {milliseconds(profile.host_s)} around it, a request{spread}"
-
-
-def shown(found: Estimate | None, write: Callable[[float], str]) -> Safe:
-    """A figure of a table or tile: a dash where there is none, a badge where it is predicted."""
-    if found is None:
-        return Safe("–")
-    badge = tag("span", "predicted", class_="predicted", title=found.origin) if found.predicted else Safe()
-    return join([write(found.value), badge])
-
-
-def verdict(test: Certificate | None) -> Safe:
-    return tag("span", test.verdict, class_=f"verdict {test.verdict.lower()}") if test else Safe("–")

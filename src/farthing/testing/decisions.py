@@ -64,6 +64,29 @@ def saves() -> Decision:
     )
 
 
+def slices() -> Decision:
+    """Like `saves`, under two floors, one of them in each language too: the choice keeps all, by unlike margins."""
+    source = saves()
+    assert source.chosen is not None
+    spearman = _certificate(0.00001, 0.00005)
+    by_language = tuple(
+        replace(spearman, slice=language, drop=drop, upper_bound=bound, max_drop=0.01, num_items=number)
+        for language, drop, bound, number in (
+            ("de", 0.0011, 0.0058, 210),
+            ("en", -0.0002, 0.0009, 940),
+            ("fr", 0.0021, 0.0097, 229),
+        )
+    )
+    reaches = replace(
+        spearman, metric="accuracy", original=0.912, candidate=0.911, drop=-0.011, upper_bound=-0.002, max_drop=0.0, minimum=0.9
+    )
+    chosen = replace(source.chosen, certificates=(spearman, reaches, *by_language))
+    floors = (*source.floors, Floor(metric="accuracy", minimum=0.9))
+    floors = (replace(floors[0], slices="language", slice_max_drop=0.01), floors[1])
+    candidates = tuple(chosen if c == source.chosen else c for c in source.candidates)
+    return replace(source, chosen=chosen, candidates=candidates, front=(chosen, *source.front[1:]), floors=floors)
+
+
 def keep() -> Decision:
     """Nothing that was certified is cheaper: the original stays."""
     base, source = _baseline(), saves()
