@@ -1,265 +1,187 @@
-"""The deployment found, against what one gets from each library by its own means: MiniLM, 32 tokens x 1 and 128 tokens x 32.
+"""The deployment found, against each library used plainly and against what other tools made by themselves.
 
-    FARTHING_DATA=... python benchmarks/deployment.py RUNS
+    FARTHING_DATA=... python benchmarks/deployment.py RUNS [PEERS] [--rounds N]
 
-RUNS holds the finished runs of benchmarks/jobs/fixed32.toml and fixed128.toml. Every variant lives in a process of its own;
-they take turns, so that all are slowed alike; ratios are to torch eager float32 in the same round. One thread each: the
-price of a share is per core.
+MiniLM on 32 tokens x 1 and 128 tokens x 32. RUNS holds the finished runs of benchmarks/jobs/fixed32.toml and fixed128.toml;
+PEERS the answers of benchmarks/peers. Every variant lives in a process of its own; they take turns, so that all are slowed
+alike; ratios are to torch eager float32 in the same round, per item and core. All are held to one floor by one test.
 """
 
+import argparse
 import json
+import os
 import statistics
-import sys
 import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+HERE = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])  # for the workers
 
-from farthing.measurement.workers import Worker
-
-sys.path.insert(0, str(Path(__file__).parent / "jobs"))
+import variants  # noqa: E402
+from farthing.certification import certify  # noqa: E402
+from farthing.errors import FarthingError  # noqa: E402
+from farthing.measurement.percentiles import percentile_interval, samples_needed  # noqa: E402
+from farthing.measurement.workers import Worker  # noqa: E402
+from farthing.results import Evidence  # noqa: E402
+from farthing.types import Floor  # noqa: E402
+from variants import question  # noqa: E402
 
 ROUNDS = 7
-CALIBRATION = 64
-RESULTS = Path(__file__).parent / "results"
-SHAPES = {"fixed32": (1, 32), "fixed128": (32, 128)}
-VARIANTS = (
-    "eager_fp32", "eager_bf16", "compile_freeze_fp32", "compile_freeze_bf16", "ort_fp32", "ort_dynamic_int8", "ort_static_int8",
-    "openvino_f32", "openvino_default", "openvino_nncf_int8",
-)  # fmt: skip
+LEAST_S = 0.8  # of one variant in one round
+LEAST_CALLS = {"fixed32": 60, "fixed128": 1}  # 7 rounds of 60 calls support a p99
+NUM_TEXTS = 128  # that the floor is judged on
+ALPHA = 0.05
+ORIGINAL, OURS = "torch eager fp32", "farthing"
+RESULTS = HERE / "results"
+Facts = dict[str, Any]
 
 
-def main(runs: Path) -> None:
-    folder = Path(tempfile.mkdtemp())
-    results: dict[str, Any] = {"threads": 1, "rounds": ROUNDS, "versions": _versions()}
-    for job, (batch, length) in SHAPES.items():
-        workers: dict[str, Worker] = {}
-        failed: dict[str, str] = {}
-        for name in (*VARIANTS, "farthing"):
-            worker = Worker(log=folder / f"{name}.log", max_rss_bytes=6e9, timeout_s=400)
-            try:
-                worker.call(open_variant, name, str(runs / job / "artifact"), batch, length)
-                workers[name] = worker
-            except Exception as error:  # noqa: BLE001 - what a peer does wrong is its result
-                failed[name] = str(error)[:300]
-                worker.stop()
-        answers = {name: worker.call(answer) for name, worker in workers.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in workers}
-        for _ in range(ROUNDS):
-            for name, worker in workers.items():
-                seconds[name].append(worker.call(one_round))
-        for worker in workers.values():
+def main(runs: Path, peers: Path | None, rounds: int) -> None:
+    packages = ("torch", "onnxruntime", "openvino", "nncf", "transformers")
+    results: Facts = {"versions": {name: metadata.version(name) for name in packages}, "rounds": rounds}
+    for job in question.SHAPES:
+        results[job] = compare(job, runs / job / "artifact", peers, rounds)
+        (RESULTS / "deployment.json").write_text(json.dumps(results, indent=1) + "\n")
+        print(table(job, results[job]))
+    (RESULTS / "deployment.md").write_text("\n\n".join(table(job, results[job]) for job in question.SHAPES) + "\n")
+
+
+def compare(job: str, artifact: Path, peers: Path | None, rounds: int) -> Facts:
+    batch, length = question.SHAPES[job]
+    logs = Path(tempfile.mkdtemp())
+    with _worker(logs / "flops.log") as worker:
+        flops_per_item = worker.call(variants.flops, batch, length) / batch
+    peaks = [_peaks(logs)]
+    found, failed = _others(peers / job) if peers else ({}, {})
+    named = {name: None for name in variants.PLAIN} | found | {OURS: {"form": "farthing", "path": str(artifact)}}
+    workers: dict[str, Worker] = {}
+    facts: dict[str, Facts] = {}
+    for name, model in named.items():
+        worker = _worker(logs / f"{len(facts)}.log")
+        try:
+            facts[name] = worker.call(variants.open_variant, name, batch, length, model)
+            answers = worker.call(variants.answers, NUM_TEXTS)
+            original = facts[ORIGINAL]["answers"] if name != ORIGINAL else answers
+            facts[name] |= {"answers": answers, "floor": _floor(original, answers)}
+            workers[name] = worker
+        except (FarthingError, RuntimeError) as error:  # what a peer does wrong is its result
+            failed[name] = question.plain(f"{type(error).__name__}: {error}")[:400]
+            facts.pop(name, None)
             worker.stop()
-        results[job] = {"batch": batch, "length": length, "seconds": seconds, "failed": failed} | {
-            "cosine": {n: float((a * answers["eager_fp32"]).sum(1).mean()) for n, a in answers.items()}
-        }
-        (RESULTS / "deployment.json").write_text(json.dumps(results, indent=1))
-        print(_table(job, results[job]))
-    (RESULTS / "deployment.md").write_text("\n\n".join(_table(job, results[job]) for job in SHAPES) + "\n")
+    seconds: dict[str, list[list[float]]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            seconds[name].append(worker.call(variants.one_round, LEAST_S, LEAST_CALLS[job]))
+    for worker in workers.values():
+        worker.stop()
+    peaks.append(_peaks(logs))
+    return {
+        "batch": batch,
+        "length": length,
+        "flops_per_item": flops_per_item,
+        "one_core_peaks_flops_per_s": {kind: max(p[kind] for p in peaks) for kind in peaks[0]},
+        "variants": {name: _facts(facts[name], seconds[name]) for name in workers},
+        "failed": failed,
+    }
 
 
-def open_variant(state: dict[str, Any], name: str, artifact: str, batch: int, length: int) -> None:
-    import sources
-
-    state["texts"] = sources.long_paragraphs()["text"]
-    state["batch"], state["length"] = batch, length
-    if name == "farthing":
-        from farthing.artifact import load, open_session
-
-        loaded = load(Path(artifact))
-        session = open_session(loaded)
-        state["run"] = lambda feeds: session.run(feeds)[0]
-    else:
-        state["run"] = globals()[f"_{name}"](state)
-    state["feeds"] = _feeds(state, state["texts"][:batch])
-    state["run"](state["feeds"])
+def _worker(log: Path) -> Worker:
+    return Worker(log=log, max_rss_bytes=6e9, timeout_s=400)
 
 
-def answer(state: dict[str, Any], num_texts: int = 128) -> Any:
-    """Unit embeddings of the last texts, which nothing was calibrated on."""
-    rows = []
-    for start in range(0, num_texts, state["batch"]):
-        rows.append(state["run"](_feeds(state, state["texts"][-num_texts:][start : start + state["batch"]])))
-    stacked = np.concatenate(rows).astype(np.float64)
-    return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
+def _peaks(logs: Path) -> dict[str, float]:
+    with _worker(logs / "peaks.log") as worker:
+        return dict(worker.call(variants.one_core_peaks))
 
 
-def one_round(state: dict[str, Any], least_s: float = 0.8) -> float:
-    """Median seconds of one batch over `least_s` seconds."""
-    times: list[float] = []
-    while sum(times) < least_s:
-        started = time.perf_counter()
-        state["run"](state["feeds"])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def _others(folder: Path) -> tuple[dict[str, Facts], dict[str, str]]:
+    """What the peers made, and what they failed at."""
+    found: dict[str, Facts] = {}
+    failed: dict[str, str] = {}
+    for file in sorted(folder.glob("*.json")):
+        answer = json.loads(file.read_text())
+        for flow, facts in answer["flows"].items():
+            name = f"{answer['peer']}: {flow}"
+            if facts.get("error") or "model" not in facts:
+                failed[name] = facts.get("error") or "its process died"
+                continue
+            model = {"path": str(folder / facts["model"]), "precision": facts["precision"]}
+            forms = ("exported", "exported, compiled") if facts["form"] == "exported" else (facts["form"],)
+            found |= {name + form.removeprefix(facts["form"]): model | {"form": form} for form in forms}
+    return found, failed
 
 
-def _feeds(state: dict[str, Any], texts: list[str]) -> dict[str, Any]:
-    import sources
-    from tokenizers import Tokenizer
-
-    if "tokenizer" not in state:
-        state["tokenizer"] = Tokenizer.from_file(str(sources._minilm() / "tokenizer.json"))
-        state["tokenizer"].enable_truncation(state["length"])
-        state["tokenizer"].no_padding()
-    ids = np.array([e.ids for e in state["tokenizer"].encode_batch(texts)], np.int64)
-    assert ids.shape == (len(texts), state["length"])
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+def _floor(original: Any, answers: Any) -> Facts:
+    floor = Floor(metric="cosine", max_drop=question.MAX_DROP)
+    (certificate,) = certify(Evidence(original=original, candidate=answers), floor, alpha=ALPHA)
+    return {"verdict": certificate.verdict, "drop": certificate.drop, "upper_bound": certificate.upper_bound}
 
 
-def _module(dtype: str = "float32") -> Any:
-    import sources
-    import torch
-    from transformers import AutoModel
-
-    torch.set_num_threads(1)
-    encoder = AutoModel.from_pretrained(sources._minilm()).eval()
-    encoder.pooler = None
-
-    class Embedder(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return sources._pooled(self.encoder, input_ids, attention_mask)
-
-    return Embedder().eval().to(getattr(torch, dtype))
+def _facts(facts: Facts, rounds: list[list[float]]) -> Facts:
+    """`core_s_per_item`: one figure a round; the calls themselves are kept, in microseconds."""
+    share = facts["threads"] / facts["batch"]
+    kept = {key: facts[key] for key in ("what", "batch", "threads", "precision", "floor")}
+    calls = [[round(1e6 * second) for second in one] for one in rounds]
+    return kept | {"core_s_per_item": [share * statistics.median(one) for one in rounds], "calls_us": calls}
 
 
-def _run_torch(module: Any, *, autocast: bool = False) -> Any:
-    import torch
-
-    def run(feeds: dict[str, Any]) -> Any:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            return module(torch.from_numpy(feeds["input_ids"]), torch.from_numpy(feeds["attention_mask"])).float().numpy()
-
-    return run
-
-
-def _eager_fp32(state: dict[str, Any]) -> Any:
-    return _run_torch(_module())
-
-
-def _eager_bf16(state: dict[str, Any]) -> Any:
-    return _run_torch(_module("bfloat16"))
-
-
-def _compile_freeze_fp32(state: dict[str, Any]) -> Any:
-    import torch
-    import torch._inductor.config as config
-
-    config.freezing = True
-    return _run_torch(torch.compile(_module()))
-
-
-def _compile_freeze_bf16(state: dict[str, Any]) -> Any:
-    import torch
-    import torch._inductor.config as config
-
-    config.freezing = True
-    return _run_torch(torch.compile(_module()), autocast=True)
-
-
-def _onnx() -> Path:
-    import torch
-
-    path = Path(tempfile.mkdtemp()) / "model.onnx"
-    axes = {0: "batch", 1: "length"}
-    example = torch.ones(2, 16, dtype=torch.long)
-    torch.onnx.export(
-        _module(), (example, example), str(path), dynamo=False, opset_version=17, input_names=["input_ids", "attention_mask"],
-        output_names=["output"], dynamic_axes={"input_ids": axes, "attention_mask": axes, "output": {0: "batch"}},
-    )  # fmt: skip
-    return path
-
-
-def _run_ort(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(None, feeds)[0]
-
-
-def _ort_fp32(state: dict[str, Any]) -> Any:
-    return _run_ort(_onnx())
-
-
-def _ort_dynamic_int8(state: dict[str, Any]) -> Any:
-    from onnxruntime.quantization import quantize_dynamic
-
-    path = _onnx()
-    quantize_dynamic(path, path.with_name("int8.onnx"))
-    return _run_ort(path.with_name("int8.onnx"))
-
-
-def _ort_static_int8(state: dict[str, Any]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    feeds = iter([_feeds(state, [text]) for text in state["texts"][:CALIBRATION]])
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> Any:
-            return next(feeds, None)
-
-    path = _onnx()
-    quantize_static(path, path.with_name("int8.onnx"), Reader())
-    return _run_ort(path.with_name("int8.onnx"))
-
-
-def _run_openvino(model: Any, **options: str) -> Any:
-    import openvino
-
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": "1", "PERFORMANCE_HINT": "LATENCY", **options})
-    return lambda feeds: compiled(feeds)[0]
-
-
-def _openvino_model() -> Any:
-    import openvino
-
-    return openvino.Core().read_model(_onnx())
-
-
-def _openvino_f32(state: dict[str, Any]) -> Any:
-    return _run_openvino(_openvino_model(), INFERENCE_PRECISION_HINT="f32")
-
-
-def _openvino_default(state: dict[str, Any]) -> Any:
-    return _run_openvino(_openvino_model())
-
-
-def _openvino_nncf_int8(state: dict[str, Any]) -> Any:
-    import nncf
-
-    feeds = [_feeds(state, [text]) for text in state["texts"][:CALIBRATION]]
-    model = nncf.quantize(_openvino_model(), nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER)
-    return _run_openvino(model)
-
-
-def _table(job: str, result: dict[str, Any]) -> str:
-    eager = result["seconds"]["eager_fp32"]
+def table(job: str, result: Facts) -> str:
+    """Ratios are cost(eager) / cost(variant) round by round: median [least, most]."""
+    parts = result["variants"]
+    base = parts[ORIGINAL]["core_s_per_item"]
+    single = result["batch"] == 1
     lines = [
-        f"**{job}**: {result['length']} tokens x {result['batch']}, one thread, {len(eager)} rounds in turns",
+        f"**{job}**: {result['length']} tokens x {result['batch']}, {len(base)} rounds in turns; "
+        f"{result['flops_per_item'] / 1e9:.3f} GFLOP an item; one core's measured peak in GFLOP/s: "
+        + ", ".join(f"{kind} {peak / 1e9:.0f}" for kind, peak in result["one_core_peaks_flops_per_s"].items()),
         "",
-        "| variant | times faster than eager fp32, median [range] | ms a batch, median | mean cosine to eager |",
-        "|---|---|---|---|",
+        f"| variant | times cheaper than {ORIGINAL} | core-ms an item | {'p99 ms | ' if single else ''}% of its peak | "
+        "% of float32's | cosine drop, at most | floor |",
+        "|---|---|---|---|---|---|---|" + ("---|" if single else ""),
     ]
-    for name, seconds in sorted(result["seconds"].items(), key=lambda item: statistics.median(item[1])):
-        ratios = sorted(e / s for e, s in zip(eager, seconds, strict=True))
-        spread = f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
-        lines.append(f"| {name} | {spread} | {1e3 * statistics.median(seconds):.1f} | {result['cosine'][name]:.4f} |")
-    lines += [f"| {name} | failed: {why} | | |" for name, why in result["failed"].items()]
-    return "\n".join(lines)
+    for name, facts in sorted(parts.items(), key=lambda item: statistics.median(item[1]["core_s_per_item"])):
+        cost_s = statistics.median(facts["core_s_per_item"])
+        rate, peaks = result["flops_per_item"] / cost_s, result["one_core_peaks_flops_per_s"]
+        own = f"{rate / peaks[facts['precision']]:.0%}" if facts["precision"] in peaks else "?"
+        shown = f"**{name}**: {facts['what']}" if name == OURS else name
+        p99 = f"{_p99(facts['calls_us'])} | " if single else ""
+        bound = f"{facts['floor']['drop']:.4f}, {facts['floor']['upper_bound']:.4f}"
+        lines.append(
+            f"| {shown} | {_spread(base, facts['core_s_per_item'])} | {1e3 * cost_s:.2f} | {p99}{own} | "
+            f"{rate / peaks['float32']:.0%} | {bound} | {'kept' if facts['floor']['verdict'] == 'PASS' else '**not kept**'} |"
+        )
+    lines += ["", *(f"- {name}: no model. {' '.join(why.split())}" for name, why in result["failed"].items())]
+    return "\n".join([*lines, "", _verdict(parts)])
 
 
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("torch", "onnxruntime", "openvino", "nncf", "transformers")}
+def _verdict(parts: dict[str, Facts]) -> str:
+    if OURS not in parts:
+        return "farthing's artifact could not be opened: see above."
+    others = {n: f for n, f in parts.items() if n != OURS and f["floor"]["verdict"] == "PASS"}
+    best = min(others, key=lambda name: statistics.median(others[name]["core_s_per_item"]))
+    ratio = _spread(parts[OURS]["core_s_per_item"], others[best]["core_s_per_item"])
+    return f"Cost of farthing's choice / cost of the best other that keeps the floor ({best}): {ratio}"
+
+
+def _spread(over: list[float], under: list[float]) -> str:
+    ratios = sorted(a / b for a, b in zip(over, under, strict=True))
+    return f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+
+
+def _p99(rounds: list[list[int]]) -> str:
+    calls = [call / 1e3 for one in rounds for call in one]
+    if len(calls) < samples_needed(99):
+        return f"- ({len(calls)} calls)"
+    value, low, high = percentile_interval(calls, 99)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("peers", type=Path, nargs="?")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    main(asked.runs, asked.peers, asked.rounds)
