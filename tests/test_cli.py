@@ -1,11 +1,14 @@
 """The command line as a user meets it: help, bad input, exit codes, and that nothing heavy is imported early."""
 
 import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
+
+from farthing import spec
 
 from . import small_job
 
@@ -74,13 +77,85 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
     target.write_text("mine")
     done = run("optimize", job, "--out", target)
     assert done.returncode == 2, done.stderr
+    assert f"{target} is a file, and a run needs a folder of its own. Choose another --out." in done.stderr
     assert target.read_text() == "mine"
 
 
-def test_init_writes_a_job_that_optimize_reads(tmp_path):
-    path = Path(tmp_path) / "job.toml"
-    answers = "\n" * 40
-    done = subprocess.run(
-        [sys.executable, "-m", "farthing.cli", "init", str(path)], input=answers, capture_output=True, text=True, timeout=60
+def test_a_missing_model_is_told_before_a_run_is_begun(tmp_path):
+    job = edited(tmp_path, 'factory = "small_job:forest"', 'factory = "no_such_module:forest"')
+    done = run("optimize", job, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "no module 'no_such_module'" in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_job_that_is_a_folder(tmp_path):
+    small_job.write(tmp_path)
+    done = run("optimize", tmp_path)
+    assert done.returncode == 2
+    assert "is a folder: name a job file in it: job.toml" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["predict", "rows.jsonl"], ["gate", "--job", "job.toml"]])
+def test_the_folder_of_a_run_names_its_artifact(tmp_path, command):
+    (tmp_path / "run" / "artifact").mkdir(parents=True)
+    (tmp_path / "run" / "journal.jsonl").write_text("")
+    (tmp_path / "rows.jsonl").write_text("[1]\n")
+    small_job.write(tmp_path)
+    done = run(command[0], "run", *command[1:], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "run is the folder of a run. Its artifact is run/artifact: name that" in done.stderr
+    (tmp_path / "run" / "artifact").rmdir()
+    assert "a run that packed no artifact" in run(command[0], "run", *command[1:], cwd=tmp_path).stderr
+    assert (
+        "gone does not exist: name a folder that `optimize` saved" in run(command[0], "gone", *command[1:], cwd=tmp_path).stderr
     )
-    assert "model" in done.stdout  # it asks for the model first, whatever then is answered
+
+
+def test_requests_that_are_no_file(tmp_path):
+    for name, says in (
+        (".", "is a folder: give a file of JSON Lines"),
+        ("gone.jsonl", "gone.jsonl does not exist: give a file"),
+    ):
+        done = run("predict", "artifact", name, cwd=tmp_path)
+        assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("sent", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, sent, code, word):
+    job, folder = small_job.write(tmp_path), tmp_path / "a run"
+    command = [sys.executable, "-m", "farthing.cli", "optimize", str(job), "--out", str(folder), "--minutes", "2"]
+    begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not (folder / "journal.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    begun.send_signal(sent)
+    told, errors = begun.communicate(timeout=100)
+    assert begun.returncode == code, errors
+    assert f"{word}. Everything measured so far is kept. Go on with:" in told
+    assert f"farthing optimize {job} --out '{folder}' --minutes 2 --resume" in told
+    assert not errors
+
+
+def interview(folder, answers, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "farthing.cli", "init", *arguments],
+        input=answers, capture_output=True, text=True, timeout=100, cwd=folder,
+    )  # fmt: skip
+
+
+def test_init_writes_a_job_that_optimize_reads(tmp_path):
+    small_job.write(tmp_path).unlink()
+    answers = ["python", "small_job:forest", "python", "small_job:held_out", "accuracy", "digit", "pixels", "2%"]
+    answers += ["server", "100", "2.0", "0.1", "5"]
+    done = interview(tmp_path, "\n".join(answers) + "\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("Wrote job.toml. Next: farthing optimize job.toml\n")
+    assert "898 rows; the columns:" in done.stdout and "pixels  64 numbers each" in done.stdout
+    assert spec.read(tmp_path / "job.toml").floors[0].max_drop == 0.02
+
+
+def test_init_ends_when_its_answers_do(tmp_path):
+    done = interview(tmp_path, "")
+    assert done.returncode == 2
+    assert "the answers ended at this question: Where does your model come from?" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -235,7 +235,8 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     assert "'thesis.tex'" in refusal(tmp_path, resume=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    assert "cannot be written" in refusal(tmp_path / "thesis.tex", resume=False)
+    assert "is a file, and a run needs a folder of its own. Choose another --out." in refusal(tmp_path / "thesis.tex")
+    assert "cannot be written: Not a directory. Choose another --out." in refusal(tmp_path / "thesis.tex" / "run")
 
 
 def test_two_processes_cannot_use_one_run(tmp_path: Path) -> None:

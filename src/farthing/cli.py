@@ -1,12 +1,14 @@
 """The command line: parse arguments; each command calls one verb. Nothing heavy is imported until a step needs it."""
 
+import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from farthing.errors import FarthingError
+from farthing.errors import ArtifactError, DataError, FarthingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +18,11 @@ app = typer.Typer(
 )
 
 NOTHING_MEETS_THE_FLOOR = 3
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is how batch systems and containers interrupt."""
 
 
 @app.command()
@@ -30,16 +36,16 @@ def optimize(
     from farthing import flow, spec
     from farthing.reporting.terminal import LiveView, table
 
-    asked = spec.read(job, minutes=minutes)
-    folder = out or Path("runs") / asked.name
+    signal.signal(signal.SIGTERM, _terminate)
+    folder = out or Path("runs") / job.stem
     try:
+        asked = spec.read(job, minutes=minutes)
+        folder = out or Path("runs") / asked.name
         with LiveView() as view:
             decision = flow.optimize(asked, out=folder, resume=resume, progress=view.event)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nInterrupted. Everything measured so far is kept. Go on with:\n  farthing optimize {job} --out {folder} --resume"
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as interruption:
+        typer.echo(_told(interruption, job, folder, minutes))
+        raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
         raise typer.Exit(NOTHING_MEETS_THE_FLOOR)
@@ -50,8 +56,12 @@ def init(path: Annotated[Path, typer.Argument(help="where to write the job file"
     """Ask a few questions and write a commented job file."""
     from farthing.spec.init import write_job
 
-    write_job(path, ask=typer.prompt, confirm=typer.confirm)
-    typer.echo(f"Wrote {path}. Next: farthing optimize {path}")
+    try:
+        write_job(path, ask=_ask, tell=typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. Nothing was written.")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(f"Wrote {path}. Next: {shlex.join(['farthing', 'optimize', str(path)])}")
 
 
 @app.command()
@@ -62,7 +72,7 @@ def verify(
     """Open an artifact in a clean process, check every digest, and measure quality and speed again."""
     from farthing.artifact import verify as verify_artifact
 
-    verdict = verify_artifact(artifact, trust=trust)
+    verdict = verify_artifact(_artifact(artifact), trust=trust)
     for check in verdict.checks:
         word = {True: "PASS", False: "FAIL", None: "not judged"}[check.passed]
         typer.echo(f"{word:>10}  {check.name}: {check.detail}")
@@ -80,8 +90,15 @@ def predict(
 
     from farthing.artifact import predict as predict_artifact
 
-    for answer in predict_artifact(artifact, inputs, trust=trust):
+    if inputs.is_dir() or not inputs.exists():
+        wrong = "is a folder" if inputs.is_dir() else "does not exist"
+        raise DataError(f"{inputs} {wrong}: give a file of JSON Lines, one request a line")
+    answered = False
+    for answer in predict_artifact(_artifact(artifact), inputs, trust=trust):
         typer.echo(json.dumps(answer.tolist()))
+        answered = True
+    if not answered:
+        raise DataError(f"{inputs} holds no requests: write one a line, as JSON")
 
 
 @app.command()
@@ -94,9 +111,43 @@ def gate(
     from farthing import spec
     from farthing.artifact import gate as gate_artifact
 
-    code, markdown = gate_artifact(artifact, spec.read(job).floors, trust=trust)
+    code, markdown = gate_artifact(_artifact(artifact), spec.read_floors(job), trust=trust)
     typer.echo(markdown)
     raise typer.Exit(code)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _told(interruption: KeyboardInterrupt, job: Path, folder: Path, minutes: float | None) -> str:
+    """What was kept, and how to go on."""
+    word = "Terminated" if isinstance(interruption, Terminated) else "Interrupted"
+    if not (folder / "journal.jsonl").is_file():
+        return f"\n{word} before anything was measured."
+    given = [] if minutes is None else ["--minutes", f"{minutes:g}"]
+    again = shlex.join(["farthing", "optimize", str(job), "--out", str(folder), *given, "--resume"])
+    return f"\n{word}. Everything measured so far is kept. Go on with:\n  {again}"
+
+
+def _ask(prompt: str) -> str:
+    answer = input(prompt)
+    if not sys.stdin.isatty():
+        typer.echo(answer)  # a terminal shows what is typed, a pipe does not
+    return answer
+
+
+def _artifact(path: Path) -> Path:
+    """`path`, unless it is the folder of a run, in which the artifact lies."""
+    if (path / "journal.jsonl").is_file():
+        if (path / "artifact").is_dir():
+            raise ArtifactError(f"{path} is the folder of a run. Its artifact is {path / 'artifact'}: name that")
+        raise ArtifactError(
+            f"{path} is the folder of a run that packed no artifact. Its report.html, if it has ended, says why"
+        )
+    if not path.is_dir():
+        raise ArtifactError(f"{path} {'is a file' if path.exists() else 'does not exist'}: name a folder that `optimize` saved")
+    return path
 
 
 def main() -> None:

@@ -62,6 +62,8 @@ class Store:
         when the process was killed, so nobody was told that it is there: it is dropped.
         """
         directory = directory.absolute()
+        if directory.exists() and not directory.is_dir():
+            raise StoreError(f"{directory} is a file, and a run needs a folder of its own. Choose another --out.")
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(directory)
@@ -321,6 +323,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             next_step = "Free some space and go on with --resume, or choose another --out."
+        elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            next_step = "Choose another --out."
         else:
             next_step = "Make it writable, or choose another --out."
         raise StoreError(

@@ -100,6 +100,7 @@ class Dataset:
     labels: Array | None = None
     slices: Mapping[str, Array] = field(default_factory=dict)  # slice column -> its value per item
     pair: bool = False
+    names: tuple[str, ...] = ()  # of the columns, where they have any: for messages
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -127,6 +128,7 @@ class Dataset:
             labels=None if self.labels is None else self.labels[index],
             slices={name: value[index] for name, value in self.slices.items()},
             pair=self.pair,
+            names=self.names,
         )
 
 

@@ -68,3 +68,20 @@ def test_settings_without_effect() -> None:
         Csv(path=Path("x"), columns=("a",))
     with pytest.raises(JobError, match="delimiter = '::': expected one character"):
         Csv(path=Path("x"), delimiter="::")
+
+
+@pytest.mark.parametrize(
+    ("first", "offered"), [("age,work", {}), ("39,State-gov", {"header": False}), ("a,a", {"header": False})]
+)
+def test_a_first_row_that_looks_like_data_is_asked_about(first: str, offered: dict, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"{first}\n1,2\n")
+    assert Csv(path=tmp_path / "t.csv").questions() == offered
+
+
+def test_a_folder_and_several_files_are_told_as_paths(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n")
+    with pytest.raises(DataError, match=rf"data: {tmp_path} is a folder, expected a file: t\.csv"):
+        Csv(path=tmp_path).read()
+    with pytest.raises(DataError) as caught:
+        Csv(path=(tmp_path / "t.csv", tmp_path / "gone.csv")).read()
+    assert "Path(" not in str(caught.value)

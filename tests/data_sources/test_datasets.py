@@ -20,8 +20,10 @@ def test_parts(tmp_path: Path) -> None:
     part = datasets.Dataset.from_dict({"x": [1, 2]})
     datasets.DatasetDict({"train": part, "test": part.select([1])}).save_to_disk(tmp_path / "parts")
     assert HuggingFaceDatasets(path=tmp_path / "parts", part="test").read()["x"].tolist() == [2]
-    with pytest.raises(DataError, match="has the parts: train, test; part is None"):
+    with pytest.raises(DataError, match="has the parts train, test: name one of them as part"):
         HuggingFaceDatasets(path=tmp_path / "parts").read()
+    assert HuggingFaceDatasets(path=tmp_path / "parts").questions() == {"part": "test"}
+    assert HuggingFaceDatasets(path=tmp_path / "parts" / "test").questions() == {}
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from farthing.errors import ModelError
 from farthing.forms import torch_form
+from farthing.model_sources import huggingface
 from farthing.model_sources.huggingface import HuggingFace
 from farthing.testing.model_sources import check_refuses, check_runs_as_described, feeds_for, native_session
 from farthing.testing.samples import encoder_folder
@@ -163,3 +164,54 @@ def test_the_tokenizer_pads_and_cuts_nothing_by_itself(tmp_path: Path) -> None:
     pipeline = snapshot(HuggingFace(path=str(folder)), tmp_path / "model")
     kept = json.loads((pipeline.directory / "tokenizer.json").read_text())
     assert kept["padding"] is None and kept["truncation"] is None
+
+
+@pytest.mark.parametrize("path", ["./gone", "../gone", "~/no such folder", "/gone/model", "a/b/c"])
+def test_a_path_that_leads_nowhere_is_no_name_on_the_hub(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.create_connection", None)
+    with pytest.raises(ModelError, match=r"no folder at /.*: give one that save_pretrained wrote, or a name on the hub"):
+        HuggingFace(path=path).snapshot(Path("unused"), trust=False)
+
+
+def test_a_folder_that_is_nearly_there_is_offered(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    check_refuses(HuggingFace(path=str(tmp_path / "encodr")), tmp_path / "model", "no folder at", "Did you mean 'encoder'?")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(address: object, timeout: float) -> None:
+        asked.append(address)
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr(huggingface, "getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    check_refuses(
+        HuggingFace(path="nobody/has-it"),
+        tmp_path / "model",
+        "'nobody/has-it' is no folder here",
+        "cannot be reached (Network is unreachable)",
+        "Name a local folder",
+        "hf download nobody/has-it",
+    )
+    assert len(asked) == 1
+
+
+def test_offline_an_earlier_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout of the hub's cache: a commit's files, and a ref that names the commit."""
+    cached = tmp_path / "cache" / "models--some--encoder"
+    encoder_folder(cached / "snapshots" / "c0ffee")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("c0ffee")
+    for name in ("huggingface_hub.constants.HF_HUB_CACHE", "transformers.utils.hub.constants.HF_HUB_CACHE"):
+        monkeypatch.setattr(name, str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    check_runs_as_described(snapshot(HuggingFace(path="some/encoder"), tmp_path / "model"))
+
+
+def test_only_an_encoder_without_a_head_is_asked_for_its_task(tmp_path: Path) -> None:
+    assert HuggingFace(path=str(encoder_folder(tmp_path / "plain"))).questions() == {"task": "embedding"}
+    assert HuggingFace(path=str(encoder_folder(tmp_path / "head", "BertForMaskedLM"))).questions() == {}
+    assert HuggingFace(path="a-name/on-the-hub").questions() == {}

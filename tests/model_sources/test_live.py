@@ -17,13 +17,11 @@ def stored(directory: Path, payload: object) -> Live:
 
 
 def sample(directory: Path) -> Live:
-    return stored(directory, ("torch", *samples.cnn()))
+    return stored(directory, samples.cnn())
 
 
 def test_estimators(tmp_path: Path) -> None:
-    pipeline = check_snapshot(
-        stored(tmp_path, ("sklearn", samples.estimator("forest"), None)), tmp_path / "snapshots", vanish=lambda: None
-    )
+    pipeline = check_snapshot(stored(tmp_path, samples.estimator("forest")), tmp_path / "snapshots", vanish=lambda: None)
     assert (pipeline.form, pipeline.outputs[0].name) == ("sklearn", "probabilities")
 
 
@@ -38,7 +36,7 @@ class Bomb:
 
 
 def test_a_changed_file_is_not_opened(tmp_path: Path) -> None:
-    source = stored(tmp_path, ("torch", *samples.mlp()))
+    source = stored(tmp_path, samples.mlp())
     source.path.write_bytes(cloudpickle.dumps(Bomb(tmp_path / "bang")))
     check_refuses(source, tmp_path / "model", "was changed", source.sha256, "was not opened")
     assert not (tmp_path / "bang").exists()

@@ -44,6 +44,8 @@ def test_axes_and_traits(tmp_path: Path) -> None:
 def test_sizes_fix_other_axes(tmp_path: Path) -> None:
     path = product(tmp_path / "product.onnx", ("N", "rows", 3))
     check_refuses(Onnx(path=path), tmp_path / "one", "axis 'rows' of input x has no size", "sizes = { rows = ... }")
+    unnamed = product(tmp_path / "unnamed.onnx", ("N", None, 3))
+    check_refuses(Onnx(path=unnamed), tmp_path / "two", "axis 2 of input x has neither size nor name")
     (tmp_path / "model").mkdir()
     pipeline = Onnx(path=path, sizes={"rows": 4}).snapshot(tmp_path / "model", trust=False)
     assert pipeline.outputs[0].shape == ("batch", 4, 2)
@@ -58,6 +60,8 @@ def test_text_models_bring_a_tokenizer(tmp_path: Path) -> None:
     assert (pipeline.inputs, pipeline.outputs, pipeline.max_length) == (original.inputs, original.outputs, 32)
     check_runs_as_described(pipeline)
     check_refuses(Onnx(path=original.path, tokenizer=tokenizer), tmp_path / "one", "go together")
+    check_refuses(Onnx(path=original.path, pad_id=1), tmp_path / "three", "pad_id has no effect without a tokenizer")
+    assert source.reads == "texts" and not source.questions().keys() - {"tokenizer", "max_length"}
     check_refuses(Onnx(path=original.path, tokenizer=tmp_path, max_length=8), tmp_path / "two", "no tokenizer at")
 
 
@@ -70,7 +74,9 @@ def test_an_int8_model_is_known_as_one(tmp_path: Path) -> None:
 
 
 def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
-    check_refuses(Onnx(path=product(tmp_path / "one.onnx", (1, 3))), tmp_path / "model", "[1, 3]", "dynamic first axis")
+    check_refuses(
+        Onnx(path=product(tmp_path / "one.onnx", (1, 3))), tmp_path / "model", "input x is 1 x 3", "dynamic first axis"
+    )
 
 
 def test_weights_outside_the_folder_are_refused(tmp_path: Path) -> None:

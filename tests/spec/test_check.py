@@ -1,5 +1,6 @@
 """Every mistake in a job file is named with its key, its value, what was expected and the nearest spelling; all at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,32 @@ MISTAKES = [
     ({"seed": 1.5}, "job seed = 1.5: expected a whole number"),
     # members
     ({"model": {"source": "hugingface"}}, r"\[model\] source = 'hugingface': .*Did you mean 'huggingface'"),
-    ({"data": {"source": None}}, r"\[data\] source = None: expected one of .*csv"),
+    ({"data": {"source": None}}, r"\[data\] source is missing: expected one of .*csv"),
     ({"data": {"factory": None}}, r"\[data\] factory is missing: expected a text"),
     ({"data": {"source": "csv", "factory": None, "path": "no.csv"}}, r"\[data\] path = 'no.csv': .*no\.csv does not exist"),
     ({"data": {"verify": {"source": "csv", "path": "no.csv"}}}, r"\[data.verify\] path = 'no.csv': .*does not exist"),
     ({"data": {"verify": {"factori": "a:b"}}}, r"\[data.verify\] factori: unknown key; .*Did you mean 'factory'"),
     ({"search": {"runtimes": ["openvno"]}}, r"\[search\] runtimes = 'openvno': .*Did you mean 'openvino'"),
     ({"search": {"runtimes": []}}, r"runtimes = \[\]: expected at least one"),
+    ({"data": {"source": 3}}, r"\[data\] source = 3: expected one of .*csv"),
+    # the model's files, before a run is begun
+    ({"model": {"path": "./gone"}}, r"\[model\] no folder at .*/gone: give one that save_pretrained wrote"),
+    ({"model": {"path": "~/no/such"}}, r"\[model\] no folder at /.*/no/such"),
+    ({"model": {"path": "a/b/c"}}, r"\[model\] no folder at .*a/b/c"),
+    ({"model": {"path": "models/gone"}}, r"\[model\] no folder at .*/models/gone: .*Did you mean 'gene'"),
+    ({"model": {"path": "models/gene"}}, r"\[model\] .*/models/gene holds no config.json"),
+    ({"model": {"path": "two words"}}, r"\[model\] 'two words' is neither a folder that is there nor a name on the hub"),
+    ({"model": {"source": "sklearn", "path": "m.pkl"}}, r"\[model\] .*m\.pkl is a pickle, .*trust = true"),
+    (
+        {"model": {"source": "sklearn", "path": "m.skops"}},
+        r"path = 'm.skops': .*does not exist. Did you mean 'm.pkl'",
+    ),
+    ({"model": {"source": "onnx", "path": "models"}}, r"\[model\] .*/models is a folder: name the \.onnx file in it: m\.onnx"),
+    ({"model": {"source": "python", "path": None, "factory": "mine:nett"}}, r"\[model\] 'mine:nett': .*Did you mean 'net'"),
+    (
+        {"model": {"source": "python", "path": None, "factory": "mien:net"}},
+        r"no module 'mien' in .*put mien\.py there",
+    ),
     # data
     ({"data": {"features": "x*"}}, r"\[data\] input or features: .*exactly one"),
     ({"data": {"input": None}}, r"\[data\] input or features"),
@@ -91,9 +111,15 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
 def test_mistake(changes: dict, message: str, tmp_path: Path) -> None:
+    (tmp_path / "models" / "gene").mkdir(parents=True)
+    (tmp_path / "models" / "m.onnx").write_bytes(b"")
+    (tmp_path / "m.pkl").write_bytes(b"code")
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was run')\ndef net(): ...\n")
     with pytest.raises(JobError, match=message) as caught:
         check(job(**changes), tmp_path, "job.toml")
-    assert str(caught.value).startswith("job.toml: ")
+    told = str(caught.value)
+    assert told.startswith("job.toml: ")
+    assert not re.search(r"None|True|False|PosixPath|MemberRef|\('", told), "a Python value is told to a person"
 
 
 def test_all_at_once(tmp_path: Path) -> None:
@@ -135,6 +161,8 @@ def test_paths_start_at_the_job(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv", "t.csv"):
         (tmp_path / "d" / name).write_text("x\n1\n2\n")
     (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"")
     draft = check(
         job(
             model={"path": "encoder"},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from farthing.errors import DataError, JobError
-from farthing.spec import read
+from farthing.spec import read, read_floors
 from farthing.types import Job
 
 from . import TEXTS, job, mapping
@@ -108,10 +108,11 @@ def test_the_model_counts_by_its_files(tmp_path: Path) -> None:
         return simple(model={"path": str(tmp_path / "encoder")}).digest
 
     (tmp_path / "encoder").mkdir()
-    (tmp_path / "encoder" / "weights").write_bytes(b"1")
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"1")
     first = digest()
     assert digest() == first
-    (tmp_path / "encoder" / "weights").write_bytes(b"2")
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"2")
     assert digest() != first
 
 
@@ -128,7 +129,7 @@ def test_minutes_override() -> None:
 def test_files_that_are_no_jobs(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"gone\.toml does not exist. Write one with: farthing init gone\.toml"):
         read(tmp_path / "gone.toml")
-    with pytest.raises(JobError, match=r"cannot be read as TOML: .*line 2"):
+    with pytest.raises(JobError, match=r"is not TOML: .*line 2"):
         read(folder(tmp_path, "\n[model\n"))
     with pytest.raises(JobError, match="cannot be read as TOML"):
         read(tmp_path)
@@ -141,3 +142,18 @@ def test_what_was_chosen_is_noted() -> None:
 def test_data_is_judged_after_the_tables() -> None:
     with pytest.raises(DataError, match=r"data has no column 'text'; it has: txt\. Did you mean 'txt'"):
         read(job(data=mapping({"txt": TEXTS})))
+
+
+def test_a_job_that_is_a_folder_names_the_jobs_in_it(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="is a folder: name a job file, or write one with farthing init"):
+        read(tmp_path)
+    (tmp_path / "mine.toml").write_text("")
+    with pytest.raises(JobError, match=r"is a folder: name a job file in it: mine\.toml"):
+        read(tmp_path)
+
+
+def test_floors_are_read_where_neither_model_nor_data_is(tmp_path: Path) -> None:
+    tables = job(model={"path": "/gone"}, data={"source": "csv", "factory": None, "path": "gone.csv"})
+    assert [(floor.metric, floor.max_drop) for floor in read_floors(tables)] == [("cosine", 0.01)]
+    with pytest.raises(JobError, match="Did you mean 'cosine'"):
+        read_floors(job(floor={"metric": "cosin"}))

@@ -10,8 +10,12 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from farthing.errors import DataError, JobError, StoreError
-from farthing.spec import read_live
+from farthing import pipeline as pipelines
+from farthing import plugins
+from farthing.errors import DataError, JobError, ModelError, StoreError
+from farthing.model_sources.base import ModelSource
+from farthing.spec import check_fit, read_live
+from farthing.testing.model_sources import native_session
 from farthing.types import Budget, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
 
 from . import TEXTS, mapping
@@ -68,8 +72,8 @@ def test_a_module_with_its_example(tmp_path: Path) -> None:
     asked = live(tmp_path, model=(module, torch.zeros(2, 4)), data=X)
     knobs = dict(asked.model.knobs)
     assert asked.model.name == "live" and knobs["path"].parent == tmp_path / "live"
-    kind, obj, example = cloudpickle.loads(knobs["path"].read_bytes())
-    assert kind == "torch" and example.shape == (2, 4)
+    obj, example = cloudpickle.loads(knobs["path"].read_bytes())
+    assert example.shape == (2, 4)
     assert torch.equal(obj(torch.from_numpy(X)), module(torch.from_numpy(X)))
     assert asked.splits.search.columns[0].shape[1:] == (4,)
     assert live(tmp_path, model=(module, torch.zeros(2, 4)), data=X).digest == asked.digest
@@ -82,9 +86,73 @@ def test_an_estimator_with_labels(tmp_path: Path) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     model = linear_model.LogisticRegression().fit(X, Y)
     asked = live(tmp_path, model=model, data=X, labels=Y, floor={"metric": "accuracy", "max_drop": 0.1})
-    kind, obj, example = cloudpickle.loads(dict(asked.model.knobs)["path"].read_bytes())
-    assert kind == "sklearn" and example is None and np.array_equal(obj.coef_, model.coef_)
+    obj = cloudpickle.loads(dict(asked.model.knobs)["path"].read_bytes())
+    assert np.array_equal(obj.coef_, model.coef_)
     assert set(asked.splits.verify.labels) == {0, 1, 2}
+
+
+def words(texts: list[str]) -> Any:
+    tokenizers = pytest.importorskip("tokenizers")
+    ids = {word: i for i, word in enumerate(["<pad>", "<unk>", *sorted({word for text in texts for word in text.split()})])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def encoder(num_words: int) -> Any:
+    """Mean of two transformer layers' answers over the tokens of each text."""
+    torch = pytest.importorskip("torch")
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(num_words, 16)
+            self.layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
+
+        def forward(self, input_ids, attention_mask):
+            mask_BL1 = attention_mask[..., None].float()
+            hidden_BLD = self.layer(self.embedding(input_ids) * mask_BL1)
+            return (hidden_BLD * mask_BL1).sum(1) / mask_BL1.sum(1)
+
+    torch.manual_seed(0)
+    return Encoder().eval()
+
+
+def test_a_text_model_brings_its_tokenizer(tmp_path: Path) -> None:
+    """It is read back by another process's source, and answers as the module does on the texts."""
+    torch = pytest.importorskip("torch")
+    tokenizer = words(TEXTS)
+    module, ids = encoder(tokenizer.get_vocab_size()), torch.ones(2, 5, dtype=torch.int64)
+    asked = live(tmp_path, model=(module, (ids, ids), tokenizer, 12))
+    assert asked.digest == live(tmp_path, model=(module, (ids, ids), tokenizer, 12)).digest
+    assert asked.digest != live(tmp_path, model=(module, (ids, ids), words([*TEXTS, "more words"]), 12)).digest
+    (tmp_path / "model").mkdir()
+    pipeline = plugins.make(ModelSource, asked.model).snapshot(tmp_path / "model", trust=False)
+    assert (pipeline.max_length, pipeline.pad_id, [spec.name for spec in pipeline.inputs]) == (
+        12,
+        0,
+        ["input_ids", "attention_mask"],
+    )
+    check_fit(asked.splits.search, pipeline)
+    feeds = pipelines.feeds_of(pipeline, [(TEXTS[0],)], 1)[0]
+    tokens = torch.tensor([tokenizer.encode(TEXTS[0]).ids])
+    torch.testing.assert_close(
+        torch.from_numpy(native_session(pipeline).run(feeds)[0]), module(tokens, torch.ones_like(tokens)).detach()
+    )
+
+
+def test_text_models_that_lack_something(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tokenizer = words(TEXTS)
+    module, ids = encoder(tokenizer.get_vocab_size()), torch.ones(2, 5, dtype=torch.int64)
+    for model, message in (
+        ((module, (ids, ids), tokenizer), r"for texts \(Encoder, example_input, tokenizer, max_length\)"),
+        ((module, (ids, ids), tokenizer, 0), "max_length is 0, expected a whole number of tokens > 0"),
+        ((module, (ids, ids), len, 8), "no tokenizer: give a tokenizers.Tokenizer"),
+        ((module, (ids, ids), tmp_path, 8), f"no tokenizer at {tmp_path}"),
+    ):
+        with pytest.raises((JobError, ModelError), match=message):
+            live(tmp_path, model=model)
 
 
 SCRIPT = """
@@ -120,7 +188,7 @@ def test_a_class_of_the_main_script_is_pickled_by_value_and_asks_the_same_in_eve
         for out, seed in (("first", "1"), ("second", "2"))
     ]
     assert runs[0][1] == runs[1][1]
-    _, obj, _ = cloudpickle.loads(Path(runs[0][0]).read_bytes())
+    obj, _ = cloudpickle.loads(Path(runs[0][0]).read_bytes())
     assert type(obj).__name__ == "Mine" and obj(torch.ones(1)).tolist() == [4.0] * 100
 
 
@@ -141,7 +209,11 @@ def vars_of(asked: Job) -> list[Dataset]:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model": object()}, JobError, r"model: object is none of \(torch.nn.Module, example_input\), a fitted scikit-learn"),
+        (
+            {"model": object()},
+            JobError,
+            r"model: object is none of \(torch.nn.Module, example_input\), .* a fitted scikit-learn",
+        ),
         ({"model": {"source": "huggingfac", "path": "x"}}, JobError, "Did you mean 'huggingface'"),
         ({"data": "text"}, DataError, "input_0 is 'text', expected a list of texts or an array"),
         ({"data": [TEXTS[0], None, *TEXTS[2:]]}, DataError, "column 'input_0' is neither texts nor numbers"),

@@ -1,11 +1,14 @@
 """Columns that cannot carry the question are refused by name, row and next step."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from farthing.errors import DataError
-from farthing.spec.rows import rows_of
+from farthing.spec.rows import check_fit, rows_of
 from farthing.spec.schema import DataTable
+from farthing.types import Pipeline, TensorSpec
 
 NAN = float("nan")
 GOOD = {
@@ -15,6 +18,7 @@ GOOD = {
     "nan": np.array([1.0, NAN, 3.0]),
     "image": np.zeros((3, 2, 2)),
     "dates": np.array(["2024", None, "2025"], dtype=object),
+    "dirty": ["1", "n/a", "3"],
     "word": ["no", "yes", "no"],
     "same": [1.0, 1.0, 1.0],
 }
@@ -24,7 +28,8 @@ BAD = [
     ({"input": "nan"}, "data, column 'nan': 1 of 3 rows hold NaN, infinity or nothing, row 2 first. Fill them in"),
     ({"input": "dates"}, "column 'dates' is neither texts nor numbers"),
     ({"input": ("text", "x"), "pair": True}, "column 'x' holds numbers; pair = true compares two columns of texts"),
-    ({"features": ("x", "text")}, "column 'text' is not one of numbers"),
+    ({"features": ("x", "text")}, r"column 'text' is not one of numbers \(row 1 is 'a'\); features must be: encode it, mend"),
+    ({"features": ("x", "dirty")}, r"column 'dirty' is not one of numbers \(row 2 is 'n/a'\)"),
     ({"features": "image"}, "column 'image' is not one of numbers"),
     ({"features": "pixel_*"}, "data has no column 'pixel_\\*'"),
     ({"input": "text", "label": "lable"}, "data has no column 'lable'"),
@@ -90,3 +95,66 @@ def test_labels_of_two_tables_are_numbered_alike() -> None:
 def test_the_verify_table_is_named_in_its_errors() -> None:
     with pytest.raises(DataError, match=r"data\.verify has no column 'text'"):
         rows_of(GOOD, {"x": GOOD["x"]}, DataTable(input="text"), ())
+
+
+# ---------------------------------------------------------------- what the model reads
+
+NUMBERS = TensorSpec(name="X", dtype="float32", shape=("batch", 2))
+SCALAR = TensorSpec(name="x", dtype="float32", shape=("batch",))
+IDS = TensorSpec(name="ids", dtype="int64", shape=("batch",))
+WORDS = TensorSpec(name="X", dtype="str", shape=("batch",))
+TOKENS = TensorSpec(name="input_ids", dtype="int64", shape=("batch", "length"))
+
+
+def model(*inputs: TensorSpec) -> Pipeline:
+    tokenizer = "tokenizer.json" if inputs == (TOKENS,) else None
+    return Pipeline(directory=Path(), form="", file="", inputs=inputs, outputs=(), tokenizer=tokenizer)
+
+
+UNFIT = [
+    (
+        {"input": "dirty"},
+        (SCALAR,),
+        r"column 'dirty' holds texts \(row 2 is 'n/a'\), and the model reads numbers \(float32\): enc",
+    ),
+    ({"input": "text"}, (NUMBERS,), r"column 'text' holds texts \(row 1 is 'a'\), and the model reads numbers"),
+    ({"input": "x"}, (TOKENS,), "column 'x' holds numbers, and the model reads texts: name a column of texts"),
+    ({"input": "x"}, (WORDS,), "column 'x' holds numbers, and the model reads texts"),
+    (
+        {"input": ("text", "word")},
+        (TOKENS,),
+        r"names 2 columns \(text, word\), and the model takes one text \(two texts .* pair = true",
+    ),
+    ({"input": "x"}, (SCALAR, IDS), r"names 1 columns \(x\), and the model takes 2: x, ids"),
+    (
+        {"input": "x"},
+        (NUMBERS,),
+        "column 'x' gives one number an item, and the model's input X takes 2: name them all in features",
+    ),
+    ({"features": ("x", "y", "whole")}, (NUMBERS,), "column 'x, y, whole' gives 3 an item, and the model's input X takes 2$"),
+    ({"input": "image"}, (NUMBERS,), "column 'image' gives 2 x 2 an item, and the model's input X takes 2$"),
+    ({"input": "half"}, (IDS,), "column 'half' holds fractions, and the model's input ids takes int64"),
+]
+MORE = GOOD | {"whole": np.array([1.0, 2.0, 3.0]), "half": np.array([1.0, 2.5, 3.0])}
+
+
+@pytest.mark.parametrize(("table", "inputs", "message"), UNFIT, ids=[message for *_, message in UNFIT])
+def test_columns_that_the_model_cannot_read(table: dict, inputs: tuple[TensorSpec, ...], message: str) -> None:
+    rows, _ = rows_of(MORE, None, DataTable(**table), ())
+    with pytest.raises(DataError, match=message):
+        check_fit(rows.dataset, model(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("table", "inputs"),
+    [
+        ({"input": "text"}, (TOKENS,)),
+        ({"input": ("text", "word"), "pair": True}, (TOKENS,)),
+        ({"input": "text"}, (WORDS,)),
+        ({"features": ("x", "y")}, (NUMBERS,)),
+        ({"input": ("x", "whole")}, (SCALAR, IDS)),
+    ],
+)
+def test_columns_that_the_model_reads(table: dict, inputs: tuple[TensorSpec, ...]) -> None:
+    rows, _ = rows_of(MORE, None, DataTable(**table), ())
+    check_fit(rows.dataset, model(*inputs))

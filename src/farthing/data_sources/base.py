@@ -29,14 +29,26 @@ class DataSource(ABC):
     def read(self) -> dict[str, Column]:
         """Every column by name. Raises DataError naming the file and what is wrong with it, and MissingExtra."""
 
+    def questions(self) -> Mapping[str, Any]:
+        """Optional keys that `farthing init` had better ask for, the others being set: key -> the answer it offers."""
+        return {}
+
 
 def files(path: PathOrPaths) -> tuple[Path, ...]:
-    """All of `path`. Raises DataError naming the first that is not there."""
+    """All of `path`. Raises DataError naming the first that is no file."""
     paths = (path,) if isinstance(path, Path) else path
     for one in paths:
-        if not one.exists():
+        if one.is_dir():
+            inside = sorted(file.name for file in one.iterdir() if file.is_file())[:5]
+            raise DataError(f"data: {one} is a folder, expected a file{': ' if inside else ''}{', '.join(inside)}")
+        if not one.is_file():
             raise DataError(f"data: {one} does not exist")
     return paths
+
+
+def named(path: PathOrPaths) -> str:
+    """The paths as messages tell them."""
+    return str(path) if isinstance(path, Path) else ", ".join(map(str, path))
 
 
 def from_texts(values: Sequence[str]) -> Column:
@@ -85,10 +97,10 @@ def _from_chunks(column: Any) -> Column:
     return np.asarray(column.combine_chunks().flatten().to_numpy(zero_copy_only=False)).reshape(len(column), width)
 
 
-def checked(columns: Mapping[str, Column], where: object) -> dict[str, Column]:
+def checked(columns: Mapping[str, Column], where: str) -> dict[str, Column]:
     """`columns`, if they are all of one length. Raises DataError naming two that are not."""
     if not columns:
-        raise DataError(f"data: {where} holds no columns")
+        raise DataError(f"data: {where} holds no columns: give one with at least one row")
     first, num_rows = next((name, len(column)) for name, column in columns.items())
     for name, column in columns.items():
         if len(column) != num_rows:

@@ -1,10 +1,14 @@
 """CSV files: cells that are all numbers make a numeric column."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_texts
+import numpy as np
+
+from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_texts, named
 from farthing.errors import DataError, JobError
 from farthing.types import Column
 
@@ -32,7 +36,15 @@ class Csv(DataSource):
             names = found
             rows += more
         columns = zip(*rows, strict=True) if rows else ([] for _ in names or [])
-        return checked({name: from_texts(cells) for name, cells in zip(names or [], columns, strict=True)}, self.path)
+        return checked({name: from_texts(cells) for name, cells in zip(names or [], columns, strict=True)}, named(self.path))
+
+    def questions(self) -> Mapping[str, Any]:
+        """Whether there is a header, where the first row does not look like one: a cell is a number, or two are alike."""
+        path = files(self.path)[0]
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            first = [cell.strip() for cell in next(csv.reader(file, delimiter=self.delimiter), [])]
+        looks_like_data = len(set(first)) < len(first) or any(_is_number(cell) for cell in first)
+        return {"header": False} if looks_like_data else {}
 
     def _rows(self, path: Path) -> tuple[list[str], list[list[str]]]:
         """Names and rows of one file; blank lines are skipped."""
@@ -49,8 +61,14 @@ class Csv(DataSource):
             if len(row) != len(names):
                 raise DataError(f"data: {path}, line {line}: {len(row)} cells, expected {len(names)} ({', '.join(names)})")
         if len(set(names)) < len(names):
-            raise DataError(f"data: {path} names a column twice: {', '.join(names)}")
+            raise DataError(
+                f"data: {path} names a column twice: {', '.join(names)}. If its first row is data already, set header = false"
+            )
         return names, [row for _, row in numbered]
 
     def _names(self, width: int) -> list[str]:
         return list(self.columns) if self.columns is not None else [f"column_{i + 1}" for i in range(width)]
+
+
+def _is_number(cell: str) -> bool:
+    return isinstance(from_texts([cell]), np.ndarray)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_values
+from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_values, named
 from farthing.errors import DataError
 from farthing.types import Column
 
@@ -21,7 +21,7 @@ class Jsonl(DataSource):
             if row.keys() != set(names):
                 odd = ", ".join(sorted(row.keys() ^ set(names)))
                 raise DataError(f"data: {where} has other keys than the first line: {odd}")
-        return checked({name: from_values(row[name] for _, row in rows) for name in names}, self.path)
+        return checked({name: from_values(row[name] for _, row in rows) for name in names}, named(self.path))
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:

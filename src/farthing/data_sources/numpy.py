@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farthing.data_sources.base import DataSource, PathOrPaths, checked, files
+from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, named
 from farthing.errors import DataError
 from farthing.types import Array, Column
 
@@ -22,7 +22,7 @@ class Numpy(DataSource):
         for path in files(self.path):
             for name, array in _arrays(path).items():
                 parts.setdefault(name, []).append(array)
-        return checked({name: _column(name, arrays) for name, arrays in parts.items()}, self.path)
+        return checked({name: _column(name, arrays) for name, arrays in parts.items()}, named(self.path))
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_arrow
+from farthing.data_sources.base import DataSource, PathOrPaths, checked, files, from_arrow, named
 from farthing.errors import DataError, MissingExtra
 from farthing.types import Column
 
@@ -21,8 +21,8 @@ class Parquet(DataSource):
         try:
             table = pa.concat_tables([_table(path) for path in files(self.path)])
         except pa.ArrowInvalid as error:
-            raise DataError(f"data: {self.path}: the files have unlike columns: {error}") from error
-        return checked(from_arrow(table), self.path)
+            raise DataError(f"data: {named(self.path)}: the files have unlike columns: {error}") from error
+        return checked(from_arrow(table), named(self.path))
 
 
 def _table(path: Path) -> Any:

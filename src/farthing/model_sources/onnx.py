@@ -1,15 +1,15 @@
-"""Model source: an ONNX file, optimized as it is. Needs no torch."""
+"""An ONNX file, optimized as it is. Needs no torch."""
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from farthing.errors import BuildError, MissingExtra, ModelError
 from farthing.forms import onnx_form
 from farthing.forms.probing import outputs_of
-from farthing.model_sources.base import TOKENIZER, ModelSource, copy_tokenizer, text_example, text_inputs
+from farthing.model_sources.base import TOKENIZER, USUAL_LENGTH, ModelSource, inside, text_example, text_inputs, write_tokenizer
 from farthing.pipeline import synthetic, write
 from farthing.types import Pipeline, TensorSpec
 
@@ -24,12 +24,35 @@ class Onnx(ModelSource):
     path: Path
     tokenizer: Path | None = None  # a tokenizer.json, or the folder that holds it
     max_length: int | None = None  # in tokens; needed with a tokenizer
-    pad_id: int = 0
+    pad_id: int | None = None  # None: the tokenizer's own
     sizes: Mapping[str, int] = field(default_factory=dict)  # fixes other dynamic axes by name, e.g. {height = 224}
 
-    def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
+    def check(self, *, trust: bool) -> None:
         if (self.tokenizer is None) != (self.max_length is None):
             raise ModelError("tokenizer and max_length go together: a text model needs both, any other neither")
+        if self.pad_id is not None and self.tokenizer is None:
+            raise ModelError("pad_id has no effect without a tokenizer: remove it, or add tokenizer and max_length")
+        if self.path.is_dir():
+            raise ModelError(f"{self.path} is a folder: name the .onnx file in it{inside(self.path, '*.onnx')}")
+
+    @property
+    def reads(self) -> Literal["texts", "numbers"]:
+        return "numbers" if self.tokenizer is None else "texts"
+
+    def questions(self) -> Mapping[str, Any]:
+        """A text model is known by the names of its inputs, where the library that reads them is installed."""
+        try:
+            import onnx
+        except ImportError:
+            return {}
+        graph = onnx.load(self.path, load_external_data=False).graph
+        if "input_ids" not in {value.name for value in graph.input}:
+            return {}
+        beside = self.path.parent / TOKENIZER
+        return {"tokenizer": str(beside) if beside.is_file() else "", "max_length": USUAL_LENGTH}
+
+    def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
+        self.check(trust=trust)
         graph = _copied(self.path, directory)
         try:
             session = onnx_form.OnnxSession(directory / onnx_form.FILE, threads=1)
@@ -42,10 +65,11 @@ class Onnx(ModelSource):
             raise ModelError(f"{self.path}: {error}") from error
 
     def _draft(self, nodes: list[Any], traits: frozenset[str], directory: Path) -> Pipeline:
+        pad_id = 0
         if self.tokenizer is None:
             inputs = tuple(self._input(node) for node in nodes)
         else:
-            copy_tokenizer(self.tokenizer, directory)
+            _, pad_id = write_tokenizer(self.tokenizer, directory)
             inputs = text_inputs([node.name for node in nodes])
         return Pipeline(
             directory=directory,
@@ -56,14 +80,19 @@ class Onnx(ModelSource):
             traits=traits,
             tokenizer=None if self.tokenizer is None else TOKENIZER,
             max_length=self.max_length,
-            pad_id=self.pad_id,
+            pad_id=pad_id if self.pad_id is None else self.pad_id,
         )
 
     def _input(self, node: Any) -> TensorSpec:
         batch, *others = node.shape or [None]
         if isinstance(batch, int) or not node.shape:
-            raise ModelError(f"{self.path}: input {node.name} has shape {node.shape}; export it with a dynamic first axis")
-        for axis in others:
+            shape = " x ".join(map(str, node.shape)) or "no axes"
+            raise ModelError(f"{self.path}: input {node.name} is {shape}; export it with a dynamic first axis")
+        for number, axis in enumerate(others, start=2):
+            if not axis:
+                raise ModelError(
+                    f"{self.path}: axis {number} of input {node.name} has neither size nor name; export it with one"
+                )
             if not isinstance(axis, int) and axis not in self.sizes:
                 raise ModelError(
                     f"{self.path}: axis {axis!r} of input {node.name} has no size; give sizes = {{ {axis} = ... }}"

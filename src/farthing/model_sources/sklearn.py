@@ -1,13 +1,14 @@
-"""Model source: a fitted scikit-learn estimator in a skops file, or in a pickle where that is trusted."""
+"""A fitted scikit-learn estimator in a skops file, or in a pickle where that is trusted."""
 
 import pickle
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farthing.errors import MissingExtra, ModelError
-from farthing.model_sources.base import ModelSource
+from farthing.model_sources.base import ModelSource, inside
 from farthing.types import Pipeline
 
 PICKLES = (".pkl", ".pickle", ".joblib")
@@ -17,24 +18,29 @@ PICKLES = (".pkl", ".pickle", ".joblib")
 class Sklearn(ModelSource):
     path: Path  # .skops; with trust also .pkl, .pickle, .joblib
 
-    def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
-        from farthing.forms import sklearn_form
-
+    def check(self, *, trust: bool) -> None:
         if not self.path.is_file():
-            raise ModelError(f"no model at {self.path}: give the file that skops.io.dump wrote")
-        if self.path.suffix in PICKLES:
-            return sklearn_form.snapshot(self._unpickled(trust), directory)
+            raise ModelError(f"no model at {self.path}: give the file that skops.io.dump wrote{inside(self.path, '*.skops')}")
         if self.path.suffix == ".onnx":
             raise ModelError(f"{self.path} is an ONNX file: set source = 'onnx'")
-        shutil.copy(self.path, directory / sklearn_form.FILE)
-        return sklearn_form.describe(directory, trust=trust)
-
-    def _unpickled(self, trust: bool) -> Any:
-        if not trust:
+        if self.path.suffix in PICKLES and not trust:
             raise ModelError(
                 f"{self.path} is a pickle, and opening it runs the code it holds. Write it with skops.io.dump,"
                 " or set trust = true if you know its author."
             )
+        if self.path.suffix not in PICKLES and not zipfile.is_zipfile(self.path):
+            raise ModelError(f"{self.path} is not a readable skops file: write it with skops.io.dump")
+
+    def snapshot(self, directory: Path, *, trust: bool) -> Pipeline:
+        from farthing.forms import sklearn_form
+
+        self.check(trust=trust)
+        if self.path.suffix in PICKLES:
+            return sklearn_form.snapshot(self._unpickled(), directory)
+        shutil.copy(self.path, directory / sklearn_form.FILE)
+        return sklearn_form.describe(directory, trust=trust)
+
+    def _unpickled(self) -> Any:
         try:
             import joblib  # type: ignore[import-untyped]
         except ImportError as error:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from farthing import plugins
 from farthing.data_sources.base import DataSource
-from farthing.errors import JobError
+from farthing.errors import JobError, ModelError
 from farthing.model_sources.base import ModelSource
 from farthing.price_sources.base import PriceSource
 from farthing.spec import rules
@@ -22,6 +22,8 @@ from farthing.spec.schema import (
     TopTable,
     build,
     keys,
+    near,
+    shown,
 )
 from farthing.types import Budget, Floor, MemberRef, Prices, Slo, Traffic
 
@@ -38,7 +40,7 @@ def check(job: Mapping[str, Any], root: Path, title: str, *, live: bool = False)
     data_source = None if live else sections.member(DataSource, "data", own=keys(DataTable))
     parts: dict[str, Any] = {  # None after a mistake
         "top": build(TopTable, {k: v for k, v in job.items() if k not in TABLES}, "job", mistakes, also=TABLES),
-        "model": sections.member(ModelSource, "model"),
+        "model": sections.model(),
         "data": sections.beside(DataTable, "data"),
         "data_source": data_source,
         "verify_source": sections.verify_source(data_source),
@@ -52,6 +54,27 @@ def check(job: Mapping[str, Any], root: Path, title: str, *, live: bool = False)
     rules.check(parts | {"job": job, "root": root}, mistakes)
     mistakes.raise_if_any(title)
     return Draft(name=parts["top"].name or title.removesuffix(".toml"), **parts)
+
+
+def check_floors(job: Mapping[str, Any], root: Path, title: str) -> tuple[Floor, ...]:
+    """Its floors alone, for who has neither model nor data at hand. Raises JobError with every mistake in them."""
+    mistakes = Mistakes()
+    sections = _Sections(job, root, mistakes)
+    floors = sections.floors()
+    rules.check({"floors": floors, "data": sections.beside(DataTable, "data"), "root": root}, mistakes)
+    mistakes.raise_if_any(title)
+    assert floors is not None
+    return floors
+
+
+def look_at(kind: type[Any], name: str, table: Mapping[str, Any], root: Path, *, trust: bool = False) -> Any:
+    """The member that one table names, its files looked at as `check` does. Raises JobError with every mistake in it."""
+    mistakes = Mistakes()
+    sections = _Sections({name: table, "trust": trust}, root, mistakes)
+    ref = sections.model() if name == "model" else sections.member(kind, name)
+    if ref is None or mistakes.found:
+        raise JobError("\n  ".join(mistakes.found))
+    return plugins.make(kind, ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,18 @@ class _Sections:
         if section is None:
             return None
         return self._ref(kind, {k: v for k, v in section.items() if k not in own}, f"[{name}]", own)
+
+    def model(self) -> MemberRef | None:
+        """The member, after a look at its files: what is wrong with them had better be told before a run is begun."""
+        known = len(self.mistakes.found)
+        ref = self.member(ModelSource, "model")
+        if ref is None or len(self.mistakes.found) > known:
+            return ref
+        try:
+            plugins.make(ModelSource, ref).check(trust=self.job.get("trust") is True)  # type: ignore[type-abstract]
+        except (JobError, ModelError) as error:
+            self.mistakes.say(f"[model] {error}")
+        return ref
 
     def verify_source(self, base: MemberRef | None) -> MemberRef | None:
         """[data.verify]: keys that it leaves out are those of [data], whose source is `base`, unless it names its own."""
@@ -134,12 +169,16 @@ class _Sections:
     def _ref(self, kind: type[Any], table: Mapping[str, Any], where: str, own: Iterable[str]) -> MemberRef | None:
         source = table.get("source")
         if not isinstance(source, str):
-            self.mistakes.add(where, "source", source, f"one of {', '.join(plugins.names(kind))}")
+            known = f"one of {', '.join(plugins.names(kind))}"
+            if source is None:
+                self.mistakes.say(f"{where} source is missing: expected {known}")
+            else:
+                self.mistakes.add(where, "source", source, known)
             return None
         try:
             cls = plugins.load(kind, source)
         except JobError as error:
-            self.mistakes.say(f"{where} source = {source!r}: {error}")
+            self.mistakes.say(f"{where} source = {shown(source)}: {error}")
             return None
         given = {key: value for key, value in table.items() if key != "source"}
         if "root" in keys(cls):
@@ -148,10 +187,15 @@ class _Sections:
         if member is None:
             return None
         values = {key: getattr(member, key) for key in sorted(given)}
-        if isinstance(values.get("path"), str) and "package" not in values:  # a folder, or a name on a hub
-            folder = self.root / values["path"]
-            values["path"] = str(folder) if folder.exists() else values["path"]
+        if isinstance(values.get("path"), str) and "package" not in values:
+            values["path"] = self._folder(values["path"])
         return MemberRef(name=source, knobs=tuple((k, self._located(v, f"{where} {k}")) for k, v in values.items()))
+
+    def _folder(self, path: str) -> str:
+        """`path` made absolute if it, or the folder that it starts in, is there; else it is a name on a hub."""
+        first = self.root / (Path(path).parts or (".",))[0]
+        is_path = path.startswith((".", "~")) or first.is_dir()
+        return str((self.root / Path(path).expanduser()).absolute()) if is_path else path
 
     def _located(self, value: Any, what: str) -> Any:
         """Every path in `value` made absolute; one that leads nowhere is a mistake."""
@@ -159,7 +203,8 @@ class _Sections:
             return tuple(self._located(one, what) for one in value)
         if not isinstance(value, Path):
             return value
-        path = self.root / value
+        path = self.root / value.expanduser()
         if not path.exists():
-            self.mistakes.say(f"{what} = {str(value)!r}: {path} does not exist")
+            beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+            self.mistakes.say(f"{what} = {shown(value)}: {path} does not exist.{near(path.name, beside)}")
         return path

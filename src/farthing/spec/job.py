@@ -15,13 +15,13 @@ import numpy as np
 from farthing import plugins
 from farthing.data_sources.base import DataSource
 from farthing.errors import JobError
-from farthing.spec.check import check
+from farthing.spec.check import check, check_floors
 from farthing.spec.rows import rows_of
 from farthing.spec.schema import Draft
 from farthing.spec.splits import split
-from farthing.types import Column, Job, MemberRef
+from farthing.types import Column, Floor, Job, MemberRef
 
-NOT_ASKED = ("name", "digest", "notes", "budget")  # how long to look for an answer is no part of the question
+NOT_ASKED = ("name", "names", "digest", "notes", "budget")  # nor is how long to look for an answer a part of the question
 
 
 def read(source: Path | str | Mapping[str, Any], *, minutes: float | None = None) -> Job:
@@ -34,6 +34,11 @@ def read(source: Path | str | Mapping[str, Any], *, minutes: float | None = None
     if minutes is not None and isinstance(budget := table.get("budget", {}), Mapping):
         table = {**table, "budget": {**budget, "minutes": minutes}}
     return job_of(check(table, root, title))
+
+
+def read_floors(source: Path | str | Mapping[str, Any]) -> tuple[Floor, ...]:
+    """The floors of a job whose model and data need not be there. Raises JobError."""
+    return check_floors(*_loaded(source))
 
 
 def job_of(draft: Draft, columns: Mapping[str, Column] | None = None) -> Job:
@@ -73,12 +78,19 @@ def _loaded(source: Path | str | Mapping[str, Any]) -> tuple[Mapping[str, Any], 
     if isinstance(source, Mapping):
         return source, Path.cwd(), "job"
     path = Path(source)
+    if path.is_dir():
+        inside = ", ".join(sorted(file.name for file in path.glob("*.toml")))
+        raise JobError(
+            f"{path} is a folder: name a job file{f' in it: {inside}' if inside else ', or write one with farthing init'}"
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise JobError(f"{path} does not exist. Write one with: farthing init {path.name}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise JobError(f"{path} cannot be read as TOML: {error}") from error
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise JobError(f"{path} is not TOML: {error}. docs/job.md shows a job file") from error
     return table, path.resolve().parent, path.name
 
 
@@ -104,7 +116,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, MemberRef):
         return [value.name, {key: _canonical(_behind(key, dict(value.knobs))) for key, _ in value.knobs if key != "root"}]
     if is_dataclass(value):
-        return {f.name: _canonical(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: _canonical(getattr(value, f.name)) for f in fields(value) if f.name not in NOT_ASKED}
     if isinstance(value, np.ndarray):
         return [value.dtype.str, value.shape, hashlib.sha256(_bytes(value)).hexdigest()]
     if isinstance(value, Mapping):

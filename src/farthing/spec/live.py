@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,10 @@ import numpy as np
 
 from farthing.data_sources.base import checked, from_values
 from farthing.errors import DataError, JobError, StoreError
+from farthing.model_sources.base import read_tokenizer
 from farthing.spec.check import check
 from farthing.spec.job import digest, job_of
+from farthing.spec.schema import shown
 from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
 
 Live = Mapping[str, Any]  # a table, as in a job file
@@ -40,8 +43,11 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
 ) -> Job:
     """`read` with live objects; `top` holds the other keys above the first table (trust, carry_sample).
 
-    model: (torch.nn.Module, example_input), a scikit-learn estimator, or a [model] table. A live one is pickled by value
-    into `directory / "live"`; in the job's digest it counts by its weights and code.
+    model: (torch.nn.Module, example_input); of texts, (module, example_input, tokenizer, max_length), where the example is
+    int64 token ids (batch, length) for each argument of forward, which are named input_ids, attention_mask, token_type_ids,
+    and the tokenizer a `tokenizers.Tokenizer`, a fast one of transformers or the path of either; a fitted scikit-learn
+    estimator; or a [model] table. A live one is pickled by value into `directory / "live"`; in the job's digest it counts by
+    its weights and code.
     data: a Dataset; texts; an array whose first axis counts items; a tuple of those, one for each input of the model; or a
     [data] table, in which `columns`, a mapping of live columns, may stand in place of a source. `labels`: one for each item.
 
@@ -81,16 +87,15 @@ def _table(noun: Any) -> Any:
 
 
 def _snapshot(model: Any, directory: Path) -> tuple[str, Live]:
-    """The fingerprint of a live model, and its [model] table: cloudpickle of (kind, object, example) for the source `live`."""
-    kind, obj, example = _kind(model)
+    """The fingerprint of a live model, and its [model] table: cloudpickle of what `snapshot_object` takes, for `live`."""
+    model = _checked(model)
     stable = io.BytesIO()
     try:
-        _Fingerprint(stable).dump((kind, obj, example))
-        payload = cloudpickle.dumps((kind, obj, example))
+        _Fingerprint(stable).dump(model)
+        payload = cloudpickle.dumps(model)
     except (pickle.PicklingError, TypeError) as error:
-        raise JobError(
-            f"model: {type(obj).__name__} cannot be pickled: {error}. Name a factory with source = 'python'"
-        ) from error
+        kind = type(model[0] if isinstance(model, tuple) else model).__name__
+        raise JobError(f"model: {kind} cannot be pickled: {error}. Name a factory with source = 'python'") from error
     fingerprint = hashlib.sha256(stable.getvalue()).hexdigest()
     path = directory.resolve() / f"{fingerprint}.pkl"
     try:
@@ -111,6 +116,9 @@ class _Fingerprint(cloudpickle.Pickler):  # type: ignore[misc]
         if torch is not None and isinstance(obj, torch.Tensor) and obj.layout == torch.strided and not obj.is_quantized:
             numbers = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             return str(obj.dtype), tuple(obj.shape), hashlib.sha256(numbers).hexdigest()
+        tokenizers = sys.modules.get("tokenizers")
+        if tokenizers is not None and isinstance(obj, tokenizers.Tokenizer):
+            return json.dumps(json.loads(obj.to_str()), sort_keys=True)
         if isinstance(obj, set | frozenset):
             return sorted(map(repr, obj))
         if isinstance(obj, str) and obj in cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:
@@ -118,20 +126,31 @@ class _Fingerprint(cloudpickle.Pickler):  # type: ignore[misc]
         return None
 
 
-def _kind(model: Any) -> tuple[str, Any, Any]:
+def _checked(model: Any) -> Any:
     """What brought the model is loaded already, if it is what it seems to be: nothing heavy is imported here."""
     torch, sklearn = sys.modules.get("torch"), sys.modules.get("sklearn.base")
-    obj, example = model if isinstance(model, tuple) and len(model) == 2 else (model, None)
+    obj, *rest = model if isinstance(model, tuple) and model else (model,)
     if torch is not None and isinstance(obj, torch.nn.Module):
-        if example is None:
-            raise JobError(f"model: give ({type(obj).__name__}, example_input), a tuple of tensors as its forward takes them")
-        return "torch", obj, example
+        if len(rest) == 3:
+            _check_length(rest[2])
+            return obj, rest[0], read_tokenizer(rest[1]), rest[2]
+        if len(rest) == 1 and rest[0] is not None:
+            return obj, rest[0]
+        raise JobError(
+            f"model: give ({type(obj).__name__}, example_input), a tuple of tensors as its forward takes them; for texts"
+            f" ({type(obj).__name__}, example_input, tokenizer, max_length)"
+        )
     if sklearn is not None and isinstance(obj, sklearn.BaseEstimator):
-        return "sklearn", obj, None
+        return obj
     raise JobError(
-        f"model: {type(obj).__name__} is none of (torch.nn.Module, example_input), a fitted scikit-learn estimator,"
-        " or a [model] table like {'source': 'onnx', 'path': ...}"
+        f"model: {type(obj).__name__} is none of (torch.nn.Module, example_input), (torch.nn.Module, example_input, tokenizer,"
+        " max_length), a fitted scikit-learn estimator, and a [model] table with the keys source and path"
     )
+
+
+def _check_length(max_length: Any) -> None:
+    if not isinstance(max_length, int) or max_length < 1:
+        raise JobError(f"model: max_length is {shown(max_length)}, expected a whole number of tokens > 0")
 
 
 def _data(data: Any, labels: Any) -> tuple[dict[str, Column] | None, Any]:
@@ -162,6 +181,6 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Column]:
 
 def _column(name: str, values: Any) -> Column:
     if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise DataError(f"data: {name} is {values!r}, expected a list of texts or an array")
+        raise DataError(f"data: {name} is {shown(values)}, expected a list of texts or an array")
     array = np.asarray(values) if hasattr(values, "__array__") else None
     return array if array is not None and array.dtype.kind in "biuf" else from_values(values)

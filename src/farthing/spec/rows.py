@@ -1,4 +1,4 @@
-"""Columns -> rows that can carry the question: inputs, numbered labels, slices, and what keeps rows together."""
+"""Columns -> rows that can carry the question, and that the model can read: inputs, labels, slices, what ties rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from farthing.errors import DataError
-from farthing.spec.schema import DataTable, near
-from farthing.types import Array, Column, Dataset
+from farthing.spec.schema import DataTable, near, shown
+from farthing.types import Array, Column, Dataset, Pipeline, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,41 @@ def rows_of(
     return rows[0], rows[1] if verify is not None else None
 
 
+def check_fit(data: Dataset, pipeline: Pipeline) -> None:
+    """Raises DataError where the model cannot read the columns: texts for numbers, numbers for texts, wrong shape or count."""
+    reads_texts = pipeline.tokenizer is not None
+    wanted = 1 if reads_texts else len(pipeline.inputs)
+    names = data.names or tuple(f"input {i + 1}" for i in range(len(data.columns)))
+    if len(data.columns) != (2 if data.pair else wanted):
+        takes = "one text" if reads_texts else f"{wanted}: {', '.join(spec.name for spec in pipeline.inputs)}"
+        pair = " (two texts that are compared need pair = true)" if reads_texts and len(data.columns) == 2 else ""
+        raise DataError(f"[data] input names {len(names)} columns ({', '.join(names)}), and the model takes {takes}{pair}")
+    specs = pipeline.inputs[:1] * len(names) if reads_texts or data.pair else pipeline.inputs
+    for name, column, spec in zip(names, data.columns, specs, strict=True):
+        if reads_texts or spec.dtype == "str":
+            if isinstance(column, np.ndarray):
+                raise DataError(f"data, column {name!r} holds numbers, and the model reads texts: name a column of texts")
+        elif not isinstance(column, np.ndarray):
+            raise DataError(
+                f"data, column {name!r} holds texts{_first_other(column)}, and the model reads numbers ({spec.dtype}):"
+                " encode them or mend that row, or name columns of numbers with input or features"
+            )
+        else:
+            _check_numbers(name, column, spec)
+
+
+def _check_numbers(name: str, column: Array, spec: TensorSpec) -> None:
+    sizes = list(zip(column.shape[1:], spec.shape[1:], strict=False))
+    if column.ndim != len(spec.shape) or any(isinstance(size, int) and size != got for got, size in sizes):
+        got, wanted = (" x ".join(map(str, shape[1:])) or "one number" for shape in (column.shape, spec.shape))
+        features = ": name them all in features" if column.ndim == 1 and len(spec.shape) == 2 else ""
+        raise DataError(
+            f"data, column {name!r} gives {got} an item, and the model's input {spec.name} takes {wanted}{features}"
+        )
+    if np.dtype(spec.dtype).kind in "biu" and column.dtype.kind == "f" and (column % 1).any():
+        raise DataError(f"data, column {name!r} holds fractions, and the model's input {spec.name} takes {spec.dtype}")
+
+
 def _rows(columns: Mapping[str, Column], where: str, table: DataTable, slices: Sequence[str], labels: Array | None) -> Rows:
     inputs = (
         (_features(columns, where, table, slices),)
@@ -45,7 +80,8 @@ def _rows(columns: Mapping[str, Column], where: str, table: DataTable, slices: S
     if len(inputs[0]) == 0:
         raise DataError(f"{where} has no rows")
     sliced = {name: np.asarray(_column(columns, where, name)) for name in slices}
-    dataset = Dataset(columns=inputs, labels=labels, slices=sliced, pair=table.pair)
+    names = (", ".join(table.patterns),) if table.patterns else table.inputs
+    dataset = Dataset(columns=inputs, labels=labels, slices=sliced, pair=table.pair, names=names)
     groups = None if table.group is None else _column(columns, where, table.group)
     sides = None if table.split is None else _column(columns, where, table.split)
     return Rows(dataset=dataset, groups=groups, sides=sides)
@@ -66,10 +102,23 @@ def _features(columns: Mapping[str, Column], where: str, table: DataTable, slice
     names = [name for pattern in table.patterns for name in _matching(columns, where, pattern, other)]
     chosen = [_column(columns, where, name) for name in dict.fromkeys(names)]
     for name, column in zip(dict.fromkeys(names), chosen, strict=True):
-        if not isinstance(column, np.ndarray) or column.ndim != 1:
-            raise DataError(f"{where}, column {name!r} is not one of numbers; features must be: encode it, or leave it out")
+        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in "biuf":
+            raise DataError(
+                f"{where}, column {name!r} is not one of numbers{_first_other(column)}; features must be: encode it, mend"
+                " that row, or leave the column out"
+            )
         _numbers(column, where, name)
     return np.stack([np.asarray(column) for column in chosen], axis=1)
+
+
+def _first_other(column: Column) -> str:
+    """' (row 3 is 'n/a')' of the first value that is no number, or nothing."""
+    for row, value in enumerate(column):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return f" (row {row + 1} is {shown(value)})"
+    return ""
 
 
 def _matching(columns: Mapping[str, Column], where: str, pattern: str, other: set[str | None]) -> list[str]:
@@ -91,7 +140,9 @@ def _column(columns: Mapping[str, Column], where: str, name: str) -> Column:
 def _numbers(column: Array, where: str, name: str) -> Array:
     """`column`, if it is finite numbers in rows of one shape."""
     if column.dtype.kind not in "biuf":
-        raise DataError(f"{where}, column {name!r} is neither texts nor numbers in rows of one shape (row 1: {column[0]!r})")
+        raise DataError(
+            f"{where}, column {name!r} is neither texts nor numbers in rows of one shape (row 1: {shown(column[0])})"
+        )
     bad = ~np.isfinite(column.reshape(len(column), -1)).all(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
@@ -108,9 +159,8 @@ def _labels(tables: Sequence[Mapping[str, Column]], names: Sequence[str], table:
     found = [_column(one, where, table.label) for one, where in zip(tables, names, strict=False)]
     for column, where in zip(found, names, strict=False):
         if len({str(value) for value in column}) == 1:
-            raise DataError(
-                f"{where}, label {table.label!r} is {column[0]!r} in every row: with one class, no metric can tell models apart"
-            )
+            same = f"{where}, label {table.label!r} is {shown(column[0])} in every row"
+            raise DataError(f"{same}: with one class, no metric can tell models apart")
         if isinstance(column, np.ndarray):
             _numbers(column, where, table.label)
     texts = any(not isinstance(column, np.ndarray) for column in found)
@@ -125,5 +175,5 @@ def _numbered(column: Column, classes: Sequence[str | float], what: str) -> Arra
     for row, value in enumerate(column):
         if value not in position:
             close = near(str(value), map(str, classes))
-            raise DataError(f"{what}, row {row + 1} is {value!r}, none of the {len(classes)} classes.{close}")
+            raise DataError(f"{what}, row {row + 1} is {shown(value)}, none of the {len(classes)} classes.{close}")
     return np.array([position[value] for value in column], dtype=np.int64)

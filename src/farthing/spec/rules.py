@@ -33,7 +33,7 @@ def check(parts: Mapping[str, Any], mistakes: Mistakes) -> None:
         (_search, ("search",)),
     )
     for rule, names in rules:
-        given = [parts[name] for name in names]
+        given = [parts.get(name) for name in names]
         if all(part is not None for part in given):
             rule(*given, mistakes)
 

@@ -5,6 +5,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -92,7 +93,7 @@ class Mistakes:
     found: list[str] = field(default_factory=list)
 
     def add(self, where: str, key: str, value: object, expected: str) -> None:
-        self.found.append(f"{where} {key} = {value!r}: expected {expected}")
+        self.found.append(f"{where} {key} = {shown(value)}: expected {expected}")
 
     def say(self, text: str) -> None:
         self.found.append(text)
@@ -126,6 +127,20 @@ def build(cls: type[Table], given: Mapping[str, Any], where: str, mistakes: Mist
     except JobError as error:
         mistakes.say(f"{where} {error}")
         return None
+
+
+def shown(value: object) -> str:
+    """A value as a job file spells it: 'text', true, [1, 2], { a = 1 }."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {shown(one)}" for key, one in value.items()) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, str | Path):
+        quote = '"' if "'" in str(value) else "'"
+        return f"{quote}{value}{quote}"
+    if isinstance(value, bool | None):
+        return {True: "true", False: "false", None: "nothing"}[value]
+    return str(value) if isinstance(value, int | float | np.generic | date) else f"a {type(value).__name__}"
 
 
 def near(word: str, words: Iterable[str]) -> str:

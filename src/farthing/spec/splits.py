@@ -8,7 +8,7 @@ import numpy as np
 
 from farthing.errors import DataError
 from farthing.spec.rows import Rows
-from farthing.spec.schema import DataTable, near
+from farthing.spec.schema import DataTable, near, shown
 from farthing.types import Array, Column, Dataset, Splits
 
 NAMES = ("train", "calibrate", "search", "verify")
@@ -117,7 +117,7 @@ def _given(column: Column) -> Array:
     for row, value in enumerate(column):
         if value not in NAMES:
             hint = near(str(value), NAMES)
-            raise DataError(f"data, split column, row {row + 1} is {value!r}: expected one of {', '.join(NAMES)}.{hint}")
+            raise DataError(f"data, split column, row {row + 1} is {shown(value)}: expected one of {', '.join(NAMES)}.{hint}")
     return np.array([NAMES.index(value) for value in column])
 
 
@@ -147,9 +147,10 @@ def _enough(parts: dict[str, Dataset], keys: Keys) -> None:
                 " Bring more rows, or change the shares in [data] splits"
             )
         if part.labels is not None and name != "calibrate" and len(np.unique(part.labels)) == 1:
+            same = f"data: all {len(part)} items of {name} have the label {shown(part.labels[0])}"
             raise DataError(
-                f"data: all {len(part)} items of {name} have the label {part.labels[0]}: with one class, no metric can tell"
-                f" models apart. Bring more rows of the other classes, or another seed (the splits are {counts})"
+                f"{same}: with one class, no metric can tell models apart."
+                f" Bring more rows of the other classes, or another seed (the splits are {counts})"
             )
 
 
