@@ -26,6 +26,7 @@ from farthing.selection.screen import PriceOf
 from farthing.selection.simulation import Simulated
 from farthing.store import Store
 from farthing.types import Array, Build, Context, Dataset, Deployment, Job, Pipeline, Progress
+from farthing.spec import check_fit
 from farthing.units import from_gib, from_minutes
 
 ANSWER_BATCH = 32
@@ -119,7 +120,7 @@ class Workshop:
 
     @cached_property
     def original(self) -> Pipeline:
-        """The person's model as a folder of this run. Raises ModelError if it cannot be read."""
+        """The person's model as a folder of this run. Raises ModelError, or DataError if it reads other data."""
 
         def make(directory: Path) -> Pipeline:
             try:
@@ -128,7 +129,9 @@ class Workshop:
                 raise ModelError(f"the model {self.job.model} cannot be read: {error}") from error
             return pipeline
 
-        return self.store.folder("original", "model", make)
+        pipeline = self.store.folder("original", "model", make)
+        check_fit(self.job.splits.search, pipeline)
+        return pipeline
 
     @cached_property
     def _read_s(self) -> float:
