@@ -46,8 +46,8 @@ MISTAKES = [
     ({"model": {"path": "two words"}}, r"\[model\] 'two words' is neither a folder that is there nor a name on the hub"),
     ({"model": {"source": "sklearn", "path": "m.pkl"}}, r"\[model\] .*m\.pkl is a pickle, .*trust = true"),
     (
-        {"model": {"source": "sklearn", "path": "m.skops"}},
-        r"path = 'm.skops': .*does not exist. Did you mean 'm.pkl'",
+        {"model": {"source": "sklearn", "path": "n.pkl"}},
+        r"path = 'n.pkl': .*does not exist. Did you mean 'm.pkl'",
     ),
     ({"model": {"source": "onnx", "path": "models"}}, r"\[model\] .*/models is a folder: name the \.onnx file in it: m\.onnx"),
     ({"model": {"source": "python", "path": None, "factory": "mine:nett"}}, r"\[model\] 'mine:nett': .*Did you mean 'net'"),

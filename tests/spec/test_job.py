@@ -131,7 +131,7 @@ def test_files_that_are_no_jobs(tmp_path: Path) -> None:
         read(tmp_path / "gone.toml")
     with pytest.raises(JobError, match=r"is not TOML: .*line 2"):
         read(folder(tmp_path, "\n[model\n"))
-    with pytest.raises(JobError, match="cannot be read as TOML"):
+    with pytest.raises(JobError, match="is a folder"):
         read(tmp_path)
 
 

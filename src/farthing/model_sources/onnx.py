@@ -86,8 +86,8 @@ class Onnx(ModelSource):
     def _input(self, node: Any) -> TensorSpec:
         batch, *others = node.shape or [None]
         if isinstance(batch, int) or not node.shape:
-            shape = " x ".join(map(str, node.shape)) or "no axes"
-            raise ModelError(f"{self.path}: input {node.name} is {shape}; export it with a dynamic first axis")
+            axes = " x ".join(map(str, node.shape)) or "no axes"
+            raise ModelError(f"{self.path}: input {node.name} is {axes}; export it with a dynamic first axis")
         for number, axis in enumerate(others, start=2):
             if not axis:
                 raise ModelError(

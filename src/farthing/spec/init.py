@@ -237,7 +237,7 @@ def _roles(talk: Talk, columns: Columns, model: ModelSource, needs_labels: bool)
 
     def inputs(answer: str) -> Table:
         found = roles | _inputs(answer, others, model)
-        table = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+        table: Table = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
         rows_of(columns, None, DataTable(**table), ())
         return found
 
