@@ -40,4 +40,4 @@ bench: setup
 	@echo "  $(BIN)/python benchmarks/promise.py"
 
 docs: setup
-	$(BIN)/python -m pytest -q tests/test_docs.py
+	$(BIN)/python -m pytest -q tests/spec/test_document.py tests/reporting/test_record.py

@@ -6,14 +6,17 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
 from farthing import codec, flow, spec
 from farthing.artifact import gate, verify
 from farthing.errors import StoreError
+from farthing.testing.meters import write_powercap
 
 from . import small_job
 
@@ -95,6 +98,14 @@ def test_a_finished_run_is_told_again_without_measuring(finished):
     assert _kinds(folder / "run") - before == Counter({"session": 1})
 
 
+def test_a_finished_run_whose_budget_is_spent_is_told_again_too(finished, monkeypatch):
+    job, folder, decision, _ = finished
+    monkeypatch.setattr("farthing.workshop.Workshop.search_time_left_s", lambda shop: -1.0)
+    again = flow.optimize(job, out=folder / "run", resume=True)
+    assert (again.chosen, again.candidates) == (decision.chosen, decision.candidates)
+    assert _kinds(folder / "run")["trial"] > 2  # the baseline's and more than the one that is always made
+
+
 def test_another_run_needs_resume_or_another_folder(finished):
     job, folder, _, _ = finished
     with pytest.raises(StoreError, match="--resume"):
@@ -110,6 +121,52 @@ def test_a_ceiling_that_nothing_holds_is_an_answer_with_what_to_relax(tmp_path):
 
 
 @pytest.mark.timeout(1800)
+def test_a_floor_too_tight_keeps_the_original_whose_artifact_passes_the_gate(tmp_path, monkeypatch):
+    """The machine has a sensor here, of 25 watts: a recorded tree whose counter a thread drives."""
+    monkeypatch.setattr("farthing.meters.rapl.ROOT", tmp_path)
+    job = spec.read(small_job.write(tmp_path, max_drop=1e-6))
+    with _drawing(tmp_path, watts=25.0):
+        decision = flow.optimize(job, out=tmp_path / "run")
+    assert decision.chosen.deployment.build == decision.baseline.deployment.build
+    assert {c.protocol for c in decision.chosen.certificates} == {"the build is the original, unchanged: nothing can be lost"}
+    code, markdown = gate(tmp_path / "run" / "artifact", job.floors)
+    assert code == 0 and "the original, unchanged" in markdown
+    cost = decision.baseline.cost
+    assert cost.energy_source.startswith("measured by RAPL (package-0;")
+    vcpu_s = next(line.quantity for line in cost.lines if line.unit == "vCPU-second")
+    assert cost.joules_per_million == pytest.approx(25.0 * vcpu_s / decision.profile.device.num_cores, rel=0.1)
+
+
+@contextmanager
+def _drawing(root, *, watts):
+    counter_uj, started, stopped = 1e6, time.monotonic(), threading.Event()
+    write_powercap(root, {"intel-rapl:0 package-0": int(counter_uj)})
+
+    def drive():
+        while not stopped.wait(0.002):
+            now_uj = int(counter_uj + 1e6 * watts * (time.monotonic() - started))
+            scratch = root / "energy"
+            scratch.write_text(str(now_uj))
+            scratch.rename(root / "intel-rapl:0" / "energy_uj")
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.start()
+    yield
+    stopped.set()
+    thread.join()
+
+
+def test_an_original_below_the_minimum_is_no_answer(tmp_path):
+    path = small_job.write(tmp_path)
+    path.write_text(path.read_text().replace("max_drop = 0.03", "minimum = 0.999"))
+    decision = flow.optimize(spec.read(path), out=tmp_path / "run")
+    assert decision.verdict == "nothing"
+    (certificate,) = decision.baseline.certificates
+    assert (certificate.verdict, certificate.minimum) == ("FAIL", 0.999)
+    assert "asked is 0.999" in decision.baseline.rejected.reason
+    assert any("accuracy" in demand and "minimum" in demand for demand in decision.relax)
+
+
 def test_a_run_killed_again_and_again_loses_and_repeats_nothing(tmp_path):
     """kill -9 at random moments, at least KILLS of them; every acknowledged record stays, none is written twice."""
     job = small_job.write(tmp_path)

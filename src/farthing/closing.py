@@ -15,10 +15,10 @@ from farthing.measurement.service import normalized
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
 from farthing.results import Bar, Candidate, Decision, Measurement, ServiceModel, Trial
 from farthing.selection.search import Search
-from farthing.trial import baseline_trial, extend, screened, service_of, try_build, usd
+from farthing.trial import baseline_trial, extend, screened, try_build, usd
 from farthing.types import Build, Deployment, MemberRef
 from farthing.units import MILLION
-from farthing.workshop import Workshop, usage_of
+from farthing.workshop import Workshop, service_of
 
 CONFIRMATIONS = 2  # of measure(): each has several rounds of its own
 
@@ -206,7 +206,7 @@ def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial 
 def _usage(shop: Workshop, trial: Trial) -> Usage | None:
     deployment = replace(trial.candidate.deployment, replicas=1)
     found = screened(shop, trial, deployment, service_of(trial, deployment))
-    return None if found is None else usage_of(trial.peak_bytes, found.deployment, found.simulated, found.capacity_per_s)
+    return None if found is None else shop.usage_of(trial, found.deployment, found.simulated, found.capacity_per_s)
 
 
 def _summary(decision: Decision) -> str:

@@ -30,41 +30,50 @@ LATENCIES_KEPT = 2000
 
 
 def finalists(shop: Workshop, trials: Sequence[Trial]) -> list[Trial]:
-    """At most three of the trials that are cheaper than the baseline, named before `verify` is opened."""
-    cheaper = sorted(
-        (t for t in trials if usd(t.candidate) < usd(baseline_trial(shop).candidate)), key=lambda t: usd(t.candidate)
-    )
+    """The trials that are cheaper than the baseline, at most three of them named before `verify` is opened; the cheapest first.
+
+    The original's own build, deployed otherwise, loses nothing and needs no test: it stands by without taking a place.
+    """
+    cheaper = [t for t in trials if usd(t.candidate) < usd(baseline_trial(shop).candidate)]
     data, original = shop.job.splits.search, shop.original_predictions("search")
     survivors = {
         codec.digest(t.build): shop.evidence(
             data, original, shop.store.once("search answers", codec.digest(t.build), _recorded)
         )
-        for t in cheaper
+        for t in sorted(cheaper, key=lambda t: usd(t.candidate))
+        if t.build != shop.baseline.build
     }
-    if not survivors:
-        return []
-    names = name_finalists(
-        survivors,
-        shop.job.floors,
-        num_verify=len(shop.job.splits.verify),
-        share=shop.alpha_share,
-    )
-    return [t for t in cheaper if codec.digest(t.build) in names]
+
+    def names_of() -> tuple[str, ...]:
+        num_verify = len(shop.job.splits.verify)
+        return name_finalists(survivors, shop.job.floors, num_verify=num_verify, share=shop.alpha_share) if survivors else ()
+
+    names = shop.store.once("finalists", "named", names_of)
+    named = [t for t in cheaper if codec.digest(t.build) in names or t.build == shop.baseline.build]
+    return sorted(named, key=lambda t: usd(t.candidate))
 
 
 def certify(shop: Workshop, named: Sequence[Trial]) -> dict[str, tuple[Certificate, ...]]:
-    """Certificates on `verify` by the finalist's digest, recorded once."""
-    data = shop.job.splits.verify
+    """Certificates on `verify` by the build's digest, recorded once; the original has them too."""
+    data, unchanged = shop.job.splits.verify, codec.digest(shop.baseline.build)
+    tested = [trial for trial in named if trial.build != shop.baseline.build]
 
     def compute() -> dict[str, tuple[Certificate, ...]]:
         original = shop.original_predictions("verify")
-        evidences = {}
-        for trial in named:
+        evidences = {unchanged: shop.evidence(data, original, original)}
+        for trial in tested:
             assert trial.directory is not None
             with shop.opened(trial.build, trial.directory, (shop.num_cores, 1)) as worker:
                 answers = shop.predictions(worker, data)
             evidences[codec.digest(trial.build)] = shop.evidence(data, original, answers)
-        return certify_finalists(evidences, shop.job.floors, share=shop.alpha_share, seed=shop.job.seed)
+        spends = tested or any(floor.minimum is not None for floor in shop.job.floors)
+        return certify_finalists(
+            evidences,
+            shop.job.floors,
+            original=unchanged,
+            share=shop.alpha_share if spends else 1.0,
+            seed=shop.job.seed,
+        )
 
     return shop.store.once("certificates", "verify", compute)
 
@@ -76,12 +85,18 @@ def drive(
     shop: Workshop, baseline: Trial, named: Sequence[Trial], certificates: Mapping[str, tuple[Certificate, ...]]
 ) -> tuple[Candidate, list[Candidate]]:
     """The baseline and the certified finalists under real load, each recorded once; the others keep why they are out."""
-    loaded = [_driven(shop, baseline)]
-    for trial in named:
-        given = certificates[codec.digest(trial.build)]
-        trial = replace(trial, candidate=replace(trial.candidate, certificates=given, rejected=_uncertified(given)))
-        loaded.append(_driven_within(shop, trial) if trial.candidate.rejected is None else trial.candidate)
-    return loaded[0], loaded[1:]
+    kept = _driven(shop, _judged(baseline, certificates[codec.digest(baseline.build)]))
+    finals: list[Candidate] = []
+    for trial in (_judged(trial, certificates[codec.digest(trial.build)]) for trial in named):
+        if trial.build == baseline.build and any(c.rejected is None for c in finals):
+            continue  # something cheaper has passed: nobody has to stand by
+        finals.append(_driven_within(shop, trial) if trial.candidate.rejected is None else trial.candidate)
+    return kept, finals
+
+
+def _judged(trial: Trial, given: tuple[Certificate, ...]) -> Trial:
+    rejected = trial.candidate.rejected or _uncertified(given)
+    return replace(trial, candidate=replace(trial.candidate, certificates=given, rejected=rejected))
 
 
 def _driven_within(shop: Workshop, trial: Trial) -> Candidate:
@@ -92,7 +107,7 @@ def _driven_within(shop: Workshop, trial: Trial) -> Candidate:
     figures = [(s, driven.figure(f"latency_p{p:g}_s")) for p, s in shop.job.slo.ceilings()]
     share = SAFE_SHARE * min(ceiling_s / figure.value for ceiling_s, figure in figures if figure is not None)
     safer = replace(shop.job, slo=tightened(shop.job.slo, share))
-    found = best_deployment(trial.build, trial.services, safer, shop.lengths, shop.price_of(trial.peak_bytes))
+    found = best_deployment(trial.build, trial.services, safer, shop.lengths, shop.price_of(trial))
     if isinstance(found, Rejected) or found.deployment == driven.deployment:
         return driven
     candidate = replace(trial.candidate, deployment=found.deployment, cost=found.cost)
@@ -104,11 +119,16 @@ def _driven(shop: Workshop, trial: Trial) -> Candidate:
 
 
 def _uncertified(certificates: Sequence[Certificate]) -> Rejected | None:
-    worst = min(certificates, key=lambda c: ("FAIL", "INCONCLUSIVE", "PASS").index(c.verdict))
-    if worst.verdict == "PASS":
+    open_ones = [c for c in certificates if c.verdict != "PASS"]
+    if not open_ones:
         return None
+    worst = min(open_ones, key=lambda c: ("FAIL", "INCONCLUSIVE").index(c.verdict))
     where = f" in slice {worst.slice}" if worst.slice else ""
-    reason = f"{worst.verdict} on {worst.metric}{where}: the drop may be {worst.upper_bound:.4g}, allowed is {worst.max_drop:g}"
+    if worst.minimum is None:
+        found = f"the drop may be {worst.upper_bound:.4g}, allowed is {worst.max_drop:g}"
+    else:
+        found = f"it is {worst.candidate:.4g}, perhaps {worst.minimum - worst.upper_bound:.4g}; asked is {worst.minimum:g}"
+    reason = f"{worst.verdict} on {worst.metric}{where}: {found}"
     if worst.verdict == "INCONCLUSIVE":
         reason += f"; about {worst.items_missing} more items would settle it"
     return Rejected(stage="certify", reason=reason)

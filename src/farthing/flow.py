@@ -28,7 +28,7 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
         search = propose(job, shop.profile, shop.feasible, usd(baseline.candidate))
 
         shop.stage("search")
-        while shop.goes_on(search.measured()) and (proposal := search.ask()) is not None:
+        while (proposal := search.ask()) is not None and shop.goes_on(proposal.build, search.measured()):
             trial = try_build(shop, proposal.build, num_candidates=len(search.proposals))  # transform, race, time, price
             search.tell(proposal, trial)
             shop.tried(trial, search.best_usd())

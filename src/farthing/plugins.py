@@ -7,7 +7,8 @@ import pkgutil
 import sys
 from abc import ABC
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ def names(kind: type[ABC]) -> tuple[str, ...]:
     """Names of all members of the open set `kind` (an abstract class in `<set>/base.py`); imports none of them."""
     package = importlib.import_module(_package(kind))
     own = {m.name for m in pkgutil.iter_modules(package.__path__)} - {"base"}
-    foreign = {point.name for point in entry_points(group=package.__name__)}
+    foreign = {point.name for point in _foreign(package.__name__)}
     return tuple(sorted(own | foreign))
 
 
@@ -31,7 +32,7 @@ def load(kind: type[Member], name: str) -> type[Member]:
     Raises JobError naming the nearest spelling if there is no such member.
     """
     package = _package(kind)
-    for point in entry_points(group=package):
+    for point in _foreign(package):
         if point.name == name:
             return _checked(kind, point.load())
     if name not in names(kind):
@@ -50,7 +51,7 @@ def load(kind: type[Member], name: str) -> type[Member]:
 def make(kind: type[Member], ref: MemberRef) -> Member:
     """The member that `ref` names, with its knobs set. Raises JobError for a knob that the member does not have."""
     cls = load(kind, ref.name)
-    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for knob in dict(ref.knobs):
         if knob not in known:
             near = difflib.get_close_matches(knob, known, n=1)
@@ -62,7 +63,8 @@ def make(kind: type[Member], ref: MemberRef) -> Member:
 def ref(member: ABC) -> MemberRef:
     """The name and the knobs of a member: `make(kind, ref(member)) == member`."""
     name = type(member).__module__.rpartition(".")[2]
-    knobs: Mapping[str, Any] = {f.name: getattr(member, f.name) for f in dataclasses.fields(member)}  # type: ignore[arg-type]
+    fields = [f.name for f in dataclasses.fields(member) if f.init]  # type: ignore[arg-type]
+    knobs: Mapping[str, Any] = {name: getattr(member, name) for name in fields}
     return MemberRef(name=name, knobs=tuple(sorted(knobs.items())))
 
 
@@ -89,6 +91,12 @@ def function(name: str, root: Path | None = None) -> Callable[..., Any]:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise JobError(f"{name!r}: {module_name} has no function {attribute!r}.{hint}")
     return found  # type: ignore[no-any-return]
+
+
+@cache
+def _foreign(package: str) -> tuple[EntryPoint, ...]:
+    """Members that other installed packages bring; reading every package's metadata takes long, so it is done once."""
+    return tuple(entry_points(group=package))
 
 
 def _package(kind: type[ABC]) -> str:

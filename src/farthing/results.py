@@ -94,6 +94,7 @@ class ServiceTimes:
     seconds: tuple[tuple[float, ...], ...]
     baseline_seconds: tuple[tuple[float, ...], ...]  # the baseline's own reference batch, timed in the same rounds
     host_s: float = 0.0  # encoding and collating, per request
+    watts: float | None = None  # drawn by the machine in those rounds, read from a sensor; None: there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class ServiceModel:
     host_s: float  # encoding and collating, per request
     threads: int
     streams: int
+    watts: float | None = None  # measured draw of the machine while all streams are busy; None: no sensor
 
     def seconds(self, batch_size: int, length: float) -> float:
         c0, c1, c2, c3 = self.coefficients
@@ -136,6 +138,7 @@ class Certificate:
     certifiable_drop: float  # the least drop that this many items could certify, were the true drop zero
     items_missing: int  # about how many more items would settle it; 0 when settled
     slice: str | None = None
+    minimum: float | None = None  # what the metric must reach; the drop is counted from there. None: from the original
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,12 +74,6 @@ def extend(shop: Workshop, trial: Trial, layout: Layout) -> Trial:
     return replace(trial, times=(*trial.times, times), services=(*trial.services, fit_service(times, shop.reference_s)))
 
 
-def service_of(trial: Trial, deployment: Deployment) -> ServiceModel:
-    """The fitted service times of that deployment's layout of the cores."""
-    layout = deployment.threads, deployment.streams
-    return next(service for service in trial.services if (service.threads, service.streams) == layout)
-
-
 def usd(candidate: Candidate) -> float:
     """USD per million requests; inf where it has no cost."""
     return candidate.cost.usd_per_million if candidate.cost is not None else math.inf
@@ -87,7 +81,7 @@ def usd(candidate: Candidate) -> float:
 
 def screened(shop: Workshop, trial: Trial, deployment: Deployment, service: ServiceModel) -> Screened | None:
     """That very deployment simulated and priced with these service times; None if it cannot hold the SLO."""
-    return screen(deployment, service, shop.job, shop.lengths, shop.price_of(trial.peak_bytes))
+    return screen(deployment, service, shop.job, shop.lengths, shop.price_of(trial))
 
 
 def single(name: str, value: float, unit: str, protocol: str) -> Measurement:
@@ -165,7 +159,7 @@ def _shapes(lengths: Array) -> list[tuple[int, int]]:
 
 def _judged(shop: Workshop, trial: Trial, figures: tuple[Measurement, ...]) -> Trial:
     """The trial with its cheapest deployment that holds the SLO; one core too slow for it, all cores are tried as well."""
-    found = best_deployment(trial.build, trial.services, shop.job, shop.lengths, shop.price_of(trial.peak_bytes))
+    found = best_deployment(trial.build, trial.services, shop.job, shop.lengths, shop.price_of(trial))
     spread = (shop.num_cores, 1)
     if isinstance(found, Rejected) and spread not in [(s.threads, s.streams) for s in trial.services]:
         return _judged(shop, extend(shop, trial, spread), figures)
@@ -180,7 +174,7 @@ def _as_it_is(shop: Workshop, trial: Trial, figures: tuple[Measurement, ...]) ->
     if found is not None:
         return Candidate(deployment=found.deployment, cost=found.cost, figures=figures, predictions=_expected(shop, found))
     without_slo = replace(shop.job, slo=Slo())
-    found = screen(shop.baseline, trial.services[0], without_slo, shop.lengths, shop.price_of(trial.peak_bytes))
+    found = screen(shop.baseline, trial.services[0], without_slo, shop.lengths, shop.price_of(trial))
     assert found is not None, "without ceilings, some number of replicas carries any rate"
     missed = Rejected(stage="slo", reason="the baseline itself misses a latency ceiling; it is priced without any")
     return Candidate(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,18 @@ from farthing.certification import Ledger, Race
 from farthing.codec import digest
 from farthing.errors import BuildError, DataError, ModelError, RecipeError
 from farthing.measurement import measure, session
+from farthing.measurement.service import Yardstick
 from farthing.measurement.session import Shape
 from farthing.measurement.workers import Worker
-from farthing.pricing import Demand, Tariff, Usage, demand_of, price, read_tariff
-from farthing.results import Device, Evidence, Profile, ServiceTimes, Trial
+from farthing.meters.base import Meter
+from farthing.pricing import Demand, Tariff, Usage, demand_of, energy_meter, price, read_tariff
+from farthing.results import Device, Evidence, Profile, ServiceModel, ServiceTimes, Trial
 from farthing.runtimes.base import Runtime
 from farthing.selection.screen import PriceOf
 from farthing.selection.simulation import Simulated
+from farthing.spec import check_fit
 from farthing.store import Store
 from farthing.types import Array, Build, Context, Dataset, Deployment, Job, Pipeline, Progress
-from farthing.spec import check_fit
 from farthing.units import from_gib, from_minutes
 
 ANSWER_BATCH = 32
@@ -56,9 +58,9 @@ class Workshop:
     def num_cores(self) -> int:
         return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
-    def goes_on(self, trials: list[Trial]) -> bool:
-        """Whether there is time for another trial; the first that ends in a price is always made."""
-        return not trials or self.search_time_left_s() > 0
+    def goes_on(self, build: Build, trials: list[Trial]) -> bool:
+        """Whether there is time to try it. What was tried before takes none; the first that ends in a price is always made."""
+        return self.store.has("trial", digest(build)) or not trials or self.search_time_left_s() > 0
 
     def search_time_left_s(self) -> float:
         """Reading the person's model (their factory may train it) is not ours to count."""
@@ -255,12 +257,22 @@ class Workshop:
     def time(self, worker: Worker, shapes: Sequence[Shape], layout: Layout) -> ServiceTimes:
         return measure(
             worker,
-            self.baseline_worker(),
+            Yardstick(worker=self.baseline_worker(), shape=self.reference, expected_s=self.reference_s),
             shapes=shapes,
-            reference=self.reference,
-            expected_s=self.reference_s,
             layout=layout,
+            joules=self._joules,
         )
+
+    @cached_property
+    def _meter(self) -> Meter | None:
+        """The sensor that reads this machine's energy; None where there is none, and energy is modelled."""
+        meter = energy_meter(self.device)
+        return meter if meter is not None and meter.measured else None
+
+    @property
+    def _joules(self) -> Callable[[], float] | None:
+        meter = self._meter
+        return None if meter is None else lambda: meter.energy_j(self.device, busy_core_s=0.0, elapsed_s=0.0)
 
     @cached_property
     def tariff(self) -> Tariff:
@@ -270,9 +282,21 @@ class Workshop:
     def demand(self) -> Demand:
         return demand_of(self.job.traffic)
 
-    def price_of(self, peak_bytes: float) -> PriceOf:
-        """How a simulated deployment of a build of that much memory is priced."""
-        return lambda *simulated: price(usage_of(peak_bytes, *simulated), self.demand, self.tariff)
+    def price_of(self, trial: Trial) -> PriceOf:
+        """How a simulated deployment of that trial's build is priced."""
+        return lambda *simulated: price(self.usage_of(trial, *simulated), self.demand, self.tariff)
+
+    def usage_of(self, trial: Trial, deployment: Deployment, simulated: Simulated, capacity_per_s: float) -> Usage:
+        busy_s = simulated.busy_s_per_request / deployment.streams
+        watts = service_of(trial, deployment).watts
+        return Usage(
+            busy_s=busy_s,
+            vcpus=deployment.threads * deployment.streams,
+            peak_bytes=trial.peak_bytes,
+            capacity_per_s=capacity_per_s,
+            joules=None if watts is None else watts * busy_s,
+            joules_source="" if self._meter is None else self._meter.describe(self.device),
+        )
 
     # ------------------------------------------------------------ telling
 
@@ -290,13 +314,10 @@ class Workshop:
                 self.progress("best", {"label": str(candidate.deployment), "usd_per_million": best_usd})
 
 
-def usage_of(peak_bytes: float, deployment: Deployment, simulated: Simulated, capacity_per_s: float) -> Usage:
-    return Usage(
-        busy_s=simulated.busy_s_per_request / deployment.streams,
-        vcpus=deployment.threads * deployment.streams,
-        peak_bytes=peak_bytes,
-        capacity_per_s=capacity_per_s,
-    )
+def service_of(trial: Trial, deployment: Deployment) -> ServiceModel:
+    """The fitted service times of that deployment's layout of the cores."""
+    layout = deployment.threads, deployment.streams
+    return next(service for service in trial.services if (service.threads, service.streams) == layout)
 
 
 def state_home() -> Path:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from farthing.artifact import gating
 from farthing.artifact.gating import gate
 from farthing.artifact.verification import Verdict
-from farthing.results import Certificate, Measurement
+from farthing.certification.certify import unchanged
+from farthing.results import Certificate, Evidence, Measurement
 from farthing.types import Floor
 
 FLOOR = Floor(metric="accuracy", max_drop=0.01)
@@ -73,6 +75,15 @@ def test_a_floor_is_met_only_by_a_certificate_as_strict(verified, floor: Floor, 
     assert verified(floor)[0] == code
 
 
+def test_the_original_itself_needs_no_certificate_but_for_a_minimum(verified, classifier) -> None:
+    answers = np.arange(100) % 2
+    given = unchanged(Evidence(original=answers, candidate=answers, labels=answers), FLOOR)
+    kept = {"deployment": classifier.artifact.manifest.baseline, "certificates": given}
+    code, markdown = verified(FLOOR, **kept)
+    assert code == 0 and "the original, unchanged" in markdown
+    assert verified(Floor(metric="accuracy", minimum=0.9), **kept)[0] == 1
+
+
 def test_every_slice_needs_its_certificate(verified, classifier) -> None:
     overall: Certificate = classifier.artifact.manifest.certificates[0]
     good, bad = replace(overall, slice="de"), replace(overall, slice="en", upper_bound=0.02, drop=0.015, candidate=0.885)
@@ -98,7 +109,8 @@ def test_what_costs_more_than_the_original_is_refused(verified, classifier) -> N
 
 def test_a_minimum_needs_a_certificate_about_a_minimum(verified, classifier) -> None:
     against_original: Certificate = classifier.artifact.manifest.certificates[0]
-    against_minimum = replace(against_original, drop=0.85 - 0.9, upper_bound=-0.03, max_drop=0.0)  # so at least 0.88
+    least = {"minimum": 0.85, "drop": 0.85 - 0.9, "upper_bound": -0.03, "max_drop": 0.0}  # so at least 0.88
+    against_minimum = replace(against_original, **least)
     given = (against_original, against_minimum)
     assert verified(Floor(metric="accuracy", minimum=0.85), certificates=given)[0] == 0
     code, markdown = verified(Floor(metric="accuracy", minimum=0.87), certificates=given)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from farthing.certification import certify_finalists, items_needed, name_finalists
+from farthing.certification.finalists import places
 from farthing.results import Evidence
 from farthing.types import Array, Floor
 
@@ -80,6 +81,25 @@ def test_every_floor_must_pass_and_has_its_own_confidence() -> None:
     first, second = certify_finalists({"only": Evidence(original=answers, candidate=answers, labels=labels)}, floors)["only"]
     assert (first.metric, second.metric) == ("accuracy", "macro_f1")
     assert (first.alpha, second.alpha) == (pytest.approx(0.05), pytest.approx(0.01))
+
+
+def test_the_original_has_to_reach_a_minimum_and_nothing_else() -> None:
+    floors = [FLOOR, Floor(metric="accuracy", minimum=0.95)]
+    labels = np.arange(N) % 2
+    good, poor = labels.copy(), np.where(np.arange(N) % 10 == 0, 1 - labels, labels)  # 1.0 and 0.9
+    for answers, verdict in ((good, "PASS"), (poor, "FAIL")):
+        evidence = Evidence(original=answers, candidate=answers, labels=labels)
+        found = certify_finalists({"as it came": evidence, "other": evidence}, floors, original="as it came")
+        assert [(c.minimum, c.verdict) for c in found["as it came"]] == [(None, "PASS"), (0.95, verdict)]
+        assert [c.minimum for c in found["other"]] == [None, 0.95]
+    assert (places(floors), places([FLOOR])) == (2, 3)
+
+
+def test_the_original_takes_no_alpha_from_the_others() -> None:
+    evidences = {"other": losing(0), "as it came": losing(0)}
+    found = certify_finalists(evidences, [Floor(metric="accuracy", max_drop=1e-9)], original="as it came")
+    assert (found["other"][0].verdict, found["other"][0].alpha) == ("INCONCLUSIVE", pytest.approx(0.05))
+    assert (found["as it came"][0].verdict, found["as it came"][0].alpha) == ("PASS", 0.0)
 
 
 def test_more_than_three_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farthing.measurement.service import ROUNDS, fit_service, measure, normalized
+from farthing.measurement.service import ROUNDS, Yardstick, fit_service, measure, normalized
 from farthing.results import ServiceTimes
 
 SHAPES = [(1, 16), (1, 128), (8, 40), (8, 128), (32, 16), (32, 40)]
@@ -53,9 +53,10 @@ class Turn:
         return [seconds] * len(shapes)
 
 
-def timed(order, *baseline_s):
+def timed(order, *baseline_s, joules=None):
     candidate, baseline = Turn("candidate", order, 0.002), Turn("baseline", order, *baseline_s)
-    return measure(candidate, baseline, shapes=SHAPES, reference=(1, 40), expected_s=0.01, layout=(1, 1))
+    yardstick = Yardstick(worker=baseline, shape=(1, 40), expected_s=0.01)
+    return measure(candidate, yardstick, shapes=SHAPES, layout=(1, 1), joules=joules)
 
 
 def test_the_baseline_takes_its_turn_in_every_round():
@@ -74,3 +75,21 @@ def test_a_round_in_which_the_yardstick_is_far_off_is_timed_again():
 def test_a_machine_that_stays_slower_is_taken_as_it_is():
     found = timed([], 0.03)
     assert [s for (s,) in found.baseline_seconds] == [0.03] * ROUNDS
+
+
+def test_a_sensor_gives_the_watts_of_the_candidates_rounds_alone(monkeypatch):
+    clock, counter, order = [0.0], [0.0], []
+
+    class Drawing(Turn):
+        def call(self, function, shapes, least_s):
+            clock[0] += 2.0
+            counter[0] += {"candidate": 30.0, "baseline": 1000.0}[self.name]
+            return super().call(function, shapes, least_s)
+
+    monkeypatch.setattr("farthing.measurement.service.time.perf_counter", lambda: clock[0])
+    candidate, baseline = Drawing("candidate", order, 0.002), Drawing("baseline", order, 0.01)
+    yardstick = Yardstick(worker=baseline, shape=(1, 40), expected_s=0.01)
+    found = measure(candidate, yardstick, shapes=SHAPES, layout=(1, 1), joules=lambda: counter[0])
+    assert found.watts == pytest.approx(15.0)
+    assert fit_service(found, 0.01).watts == found.watts
+    assert timed([], 0.01).watts is None

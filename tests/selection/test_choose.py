@@ -1,8 +1,9 @@
 """The choice: the cheapest of what is certified and fast enough; ties by margin; the front; and what to relax."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
-from farthing.results import Rejected
+from farthing.results import Prediction, Rejected
 from farthing.selection import choose
 from farthing.selection.choose import pareto_front, relaxations
 from farthing.selection.search import Search
@@ -54,6 +55,21 @@ def test_relaxations_name_the_least_change_of_each_demand():
     demands = relaxations(JOB, [far, near])
     assert any("max_drop = 0.012 instead of 0.01" in demand for demand in demands)
     assert any("300 more items" in demand for demand in demands)
+
+
+def test_a_minimum_that_nothing_reaches_is_told_and_an_identity_is_no_evidence_about_it():
+    job = SimpleNamespace(floors=(Floor(metric="accuracy", minimum=0.9),), slo=Slo())
+    identity = replace(certificate(0.0), alpha=0.0)
+    short = replace(certificate(0.07, verdict="FAIL", max_drop=0.0), minimum=0.9)
+    assert relaxations(job, [candidate(1.0, certificates=[identity, short])]) == (
+        "floor accuracy: minimum = 0.83 instead of 0.9 would certify one",
+    )
+
+
+def test_a_ceiling_whose_load_was_void_is_told_from_the_simulation():
+    simulated = Prediction(name="latency_p99_s", value=0.3, unit="s", model="queue")
+    void = replace(candidate(10.0, build("native")), figures=(), predictions=(simulated,))
+    assert relaxations(JOB, [void]) == ("slo: latency_p99_s = 0.3 instead of 0.05 is the fastest that was simulated",)
 
 
 def test_the_front_holds_what_nothing_beats():

@@ -1,6 +1,5 @@
 """gate(): may this artifact be deployed? An exit code and a short Markdown verdict, for CI."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,15 +23,15 @@ def gate(directory: Path, floors: Sequence[Floor], *, trust: bool = False) -> tu
     except ArtifactError as error:
         return REFUSED, _markdown(str(directory), [Check(name="digests", passed=False, detail=str(error))])
     manifest = verdict.artifact.manifest
-    checks = [*verdict.checks, *(_floor(manifest.certificates, floor) for floor in floors), _cost(manifest)]
+    checks = [*verdict.checks, *(_floor(manifest, floor) for floor in floors), _cost(manifest)]
     accepted = all(check.passed is not False for check in checks)
     return ACCEPTED if accepted else REFUSED, _markdown(str(manifest.deployment), checks)
 
 
-def _floor(certificates: Sequence[Certificate], floor: Floor) -> Check:
+def _floor(manifest: Manifest, floor: Floor) -> Check:
     limit = f"drop below {floor.max_drop:g}" if floor.minimum is None else f"at least {floor.minimum:g}"
     name = f"floor: {floor.metric}, {limit}, {floor.confidence:.0%} confidence"
-    given = [c for c in certificates if c.metric == floor.metric and _is_about_minimum(c) == (floor.minimum is not None)]
+    given = [c for c in manifest.certificates if c.metric == floor.metric and (c.minimum is None) == (floor.minimum is None)]
     overall = [c for c in given if c.slice is None]
     sliced = [c for c in given if c.slice is not None] if floor.slices else []
     if not overall or (floor.slices and not sliced):
@@ -42,30 +41,29 @@ def _floor(certificates: Sequence[Certificate], floor: Floor) -> Check:
     worst = max((*overall, *sliced), key=lambda c: c.upper_bound)
     found = f"drop {worst.drop:.2g}, at most {worst.upper_bound:.2g}"
     if floor.minimum is not None:
-        found = f"{worst.candidate:.4g}, at least {_reference(worst) - worst.upper_bound:.4g}"
+        found = f"{worst.candidate:.4g}, at least {_sure_of(worst):.4g}"
     where = "" if worst.slice is None else f" in slice {worst.slice}"
+    if worst.alpha == 0:
+        return Check(name=name, passed=proven, detail=worst.protocol)
     return Check(
         name=name, passed=proven, detail=f"{found} with {1 - worst.alpha:.1%} confidence, {worst.num_items} items{where}"
     )
 
 
-def _reference(certificate: Certificate) -> float:
-    """What its drop is counted from: the original's value, or the minimum that was asked for."""
-    return certificate.drop + certificate.candidate
-
-
-def _is_about_minimum(certificate: Certificate) -> bool:
-    return not math.isclose(_reference(certificate), certificate.original, rel_tol=1e-9, abs_tol=1e-12)
-
-
 def _proves(certificate: Certificate, floor: Floor, max_drop: float | None) -> bool:
     sure_enough = certificate.alpha <= 1 - floor.confidence + 1e-9
     if floor.minimum is not None:
-        proven = _reference(certificate) - certificate.upper_bound > floor.minimum
+        proven = _sure_of(certificate) > floor.minimum
     else:
         assert max_drop is not None, "a floor has max_drop or minimum"
         proven = certificate.upper_bound < max_drop
     return certificate.verdict == "PASS" and sure_enough and proven
+
+
+def _sure_of(certificate: Certificate) -> float:
+    """What the metric reaches with the certificate's confidence."""
+    assert certificate.minimum is not None
+    return certificate.minimum - certificate.upper_bound
 
 
 def _cost(manifest: Manifest) -> Check:

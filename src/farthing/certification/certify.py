@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 from farthing.certification.bounds import FEWEST_ITEMS, bounds
@@ -30,6 +31,23 @@ def certify(evidence: Evidence, floor: Floor, *, alpha: float, seed: int = 0) ->
     slices = dict(enumerate(slice_questions(evidence, floor)))
     by_slice = holm(slices, alpha, lambda i, level: _of_slice(slices[i], level, seed), lambda c: c.verdict == "PASS")
     return (*overall, *(by_slice[i] for i in slices))
+
+
+def unchanged(evidence: Evidence, floor: Floor) -> tuple[Certificate, ...]:
+    """The same build answers as it always did: it can lose nothing. Only a `minimum` has to be tested."""
+    asked = [q for q in (*questions(evidence, floor), *slice_questions(evidence, floor)) if q.minimum is None]
+    return tuple(
+        replace(
+            _unanswered(question, 0.0, "FAIL", 0, "the build is the original, unchanged: nothing can be lost"),
+            verdict="PASS",
+            original=question.original_value,
+            candidate=question.original_value,
+            drop=0.0,
+            upper_bound=0.0,
+            certifiable_drop=0.0,
+        )
+        for question in asked
+    )
 
 
 def holm(
@@ -63,7 +81,6 @@ def _certificate(question: Question, alpha: float, seed: int) -> Certificate:
     if num_bad:
         return _unanswered(question, alpha, "FAIL", 0, f"{num_bad} answers are NaN or infinite")
     found = bounds(question, alpha, seed)
-    minimum = "" if question.minimum is None else f"minimum {question.minimum:g}: "
     return Certificate(
         metric=question.name,
         verdict=_verdict(found.at(len(question)), question.limit),
@@ -74,10 +91,11 @@ def _certificate(question: Question, alpha: float, seed: int) -> Certificate:
         max_drop=question.limit,
         alpha=alpha,
         num_items=len(question),
-        protocol=minimum + found.protocol,
+        protocol=found.protocol,
         certifiable_drop=found.certifiable_drop,
         items_missing=_items_missing(len(question), lambda m: _verdict(found.at(m), question.limit) != "INCONCLUSIVE"),
         slice=question.slice,
+        minimum=question.minimum,
     )
 
 
@@ -116,4 +134,5 @@ def _unanswered(
         certifiable_drop=math.inf,
         items_missing=items_missing,
         slice=question.slice,
+        minimum=question.minimum,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from farthing.certification.bounds import FEWEST_ITEMS, quick_bounds, spread
-from farthing.certification.certify import certify, holm
+from farthing.certification.certify import certify, holm, unchanged
 from farthing.certification.proportions import pairs_needed
 from farthing.certification.questions import Question, questions, slice_questions
 from farthing.errors import DataError
@@ -22,7 +22,7 @@ POWER = 0.8  # chance of a lossless candidate to be certified on as many items a
 def name_finalists(
     survivors: Mapping[str, Evidence], floors: Sequence[Floor], *, num_verify: int, share: float = 1.0
 ) -> tuple[str, ...]:
-    """At most MOST_FINALISTS of the race's survivors (cheapest first), by their evidence on search, before verify is opened.
+    """At most `places(floors)` of the race's survivors (cheapest first), by their evidence on search, before verify is opened.
 
     First, the cheapest of those that convince: the bound at 1 - 1/(number of survivors) on search is within every limit, and
     so is the bound to be expected of `num_verify` items. Of candidates right at the margin about one does so: however many
@@ -37,25 +37,37 @@ def name_finalists(
         risk[name] = max(_excess(question, alpha, num_verify / len(evidence.original)) for question, alpha in asked)
     convincing = [name for name in survivors if doubt[name] < 0 and risk[name] < 0]
     nearest = sorted((name for name in survivors if name not in convincing), key=lambda name: doubt[name])
-    return tuple((convincing + [name for name in nearest if doubt[name] < 1])[:MOST_FINALISTS] or nearest[:1])
+    return tuple((convincing + [name for name in nearest if doubt[name] < 1])[: places(floors)] or nearest[:1])
+
+
+def places(floors: Sequence[Floor]) -> int:
+    """How many candidates may be finalists: an absolute minimum is a test for the original too, which takes one place."""
+    return MOST_FINALISTS - any(floor.minimum is not None for floor in floors)
 
 
 def certify_finalists(
-    evidences: Mapping[str, Evidence], floors: Sequence[Floor], *, share: float = 1.0, seed: int = 0
+    evidences: Mapping[str, Evidence], floors: Sequence[Floor], *, original: str = "", share: float = 1.0, seed: int = 0
 ) -> dict[str, tuple[Certificate, ...]]:
     """Certificates of every finalist on the verify split; `share` (of each floor's alpha) is what the ledger grants.
 
     A finalist is accepted if all its certificates pass. Over its floors that needs no correction: it is accepted wrongly only
     if the floor it breaks is passed wrongly, which has probability alpha (intersection-union test, Berger 1982).
     Over finalists alpha is held by Holm's procedure (1979): the first is tested at alpha / their number.
+    The one named `original` is the original itself: it can lose nothing, but has to reach an absolute minimum like the others.
     """
-    assert len(evidences) <= MOST_FINALISTS, f"{len(evidences)} finalists; at most {MOST_FINALISTS} may see the verify split"
+    minima = [floor for floor in floors if floor.minimum is not None]
+    tested = [name for name in evidences if name != original or minima]
+    assert len(tested) <= MOST_FINALISTS, f"{len(tested)} finalists; at most {MOST_FINALISTS} may see the verify split"
 
     def test(name: str, level: float) -> tuple[Certificate, ...]:
-        found = (certify(evidences[name], floor, alpha=(1 - floor.confidence) * level, seed=seed) for floor in floors)
+        asked = minima if name == original else floors
+        found = (certify(evidences[name], floor, alpha=(1 - floor.confidence) * level, seed=seed) for floor in asked)
         return tuple(certificate for certificates in found for certificate in certificates)
 
-    results = holm(evidences, share, test, lambda certificates: all(c.verdict == "PASS" for c in certificates))
+    results = holm(tested, share, test, lambda certificates: all(c.verdict == "PASS" for c in certificates))
+    if original in evidences:
+        given = [certificate for floor in floors for certificate in unchanged(evidences[original], floor)]
+        results[original] = (*given, *results.get(original, ()))
     return {name: results[name] for name in evidences}
 
 

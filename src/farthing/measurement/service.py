@@ -1,6 +1,8 @@
 """Service times: batches of chosen shapes timed in alternating rounds with the baseline, and the model fitted to them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
@@ -17,29 +19,43 @@ DISTURBED = 1.5
 LEAST_S = 0.06  # of one shape in one round
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """The baseline, opened and parked: in every round it times one batch of `shape`, which should take `expected_s`."""
+
+    worker: Worker
+    shape: Shape
+    expected_s: float
+
+
 def measure(
     candidate: Worker,
-    baseline: Worker,
+    yardstick: Yardstick,
     *,
     shapes: Sequence[Shape],
-    reference: Shape,
-    expected_s: float,
     layout: tuple[int, int],
+    joules: Callable[[], float] | None = None,
 ) -> ServiceTimes:
-    """Time `shapes` on the candidate; beside each round, the baseline times its `reference` shape. One runs, the other rests.
+    """Time `shapes` on the candidate; beside each round, the yardstick times its own. One runs, the other rests.
 
     The machine drifts: only ratios to the baseline taken in the same round may be compared, so both raw series are kept. A
-    neighbour's burst may hit one of the two alone: a round whose reference is DISTURBED times off `expected_s` is timed
-    again. If that goes on, the machine has changed for good, and the last rounds stand as they are.
+    neighbour's burst may hit one of the two alone: a round whose yardstick is DISTURBED times off what it should take is
+    timed again. If that goes on, the machine has changed for good, and the last rounds stand as they are.
+
+    `joules` reads a sensor that counts upwards: what it counts in the candidate's rounds gives their mean watts.
     """
     rows: list[list[float]] = []
     references: list[float] = []
+    energy_j = elapsed_s = 0.0
     for attempt in range(MOST_ROUNDS):
-        reference_s = baseline.call(session.time_round, [reference], LEAST_S)[0]
+        reference_s = yardstick.worker.call(session.time_round, [yardstick.shape], LEAST_S)[0]
         hopeless = attempt >= MOST_ROUNDS - (ROUNDS - len(rows))
-        if hopeless or 1 / DISTURBED < reference_s / expected_s < DISTURBED:
+        if hopeless or 1 / DISTURBED < reference_s / yardstick.expected_s < DISTURBED:
             references.append(reference_s)
+            started, before_j = time.perf_counter(), joules() if joules else 0.0
             rows.append(candidate.call(session.time_round, list(shapes), LEAST_S))
+            energy_j += joules() - before_j if joules else 0.0
+            elapsed_s += time.perf_counter() - started
         if len(rows) == ROUNDS:
             break
     threads, streams = layout
@@ -50,6 +66,7 @@ def measure(
         lengths=tuple(n for _, n in shapes),
         seconds=tuple(tuple(row[i] for row in rows) for i in range(len(shapes))),
         baseline_seconds=tuple((s,) for s in references),
+        watts=energy_j / elapsed_s if joules else None,
     )
 
 
@@ -77,6 +94,7 @@ def fit_service(times: ServiceTimes, reference_s: float) -> ServiceModel:
         host_s=times.host_s,
         threads=times.threads,
         streams=times.streams,
+        watts=times.watts,
     )
 
 

@@ -22,7 +22,7 @@ class Rapl(Meter):
     """
 
     measured: ClassVar[bool] = True
-    root: Path = ROOT
+    root: Path = field(default_factory=lambda: ROOT)
     _zones: tuple["_Zone", ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

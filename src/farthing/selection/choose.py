@@ -87,20 +87,24 @@ def relaxations(job: Job, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """For each demand that stood in the way: the least change of it that would let some candidate through."""
     demands = []
     for floor in job.floors:
-        bounds = [c.upper_bound for k in candidates for c in k.certificates if c.metric == floor.metric and c.slice is None]
+        given = [c for k in candidates for c in k.certificates if c.metric == floor.metric and c.slice is None and c.alpha > 0]
+        bounds = [c.upper_bound for c in given if c.minimum is None]
         if bounds and floor.max_drop is not None and min(bounds) > floor.max_drop:
             demands.append(
                 f"floor {floor.metric}: max_drop = {min(bounds):.4g} instead of {floor.max_drop:g} would certify one"
             )
+        sure = [c.minimum - c.upper_bound for c in given if c.minimum is not None]
+        if floor.minimum is not None and sure and max(sure) < floor.minimum:
+            demands.append(f"floor {floor.metric}: minimum = {max(sure):.4g} instead of {floor.minimum:g} would certify one")
         missing = [c.items_missing for k in candidates for c in k.certificates if c.verdict == "INCONCLUSIVE"]
         if missing:
             demands.append(f"data: about {min(missing)} more items in the verify split would settle the closest candidate")
     for p, ceiling_s in job.slo.ceilings():
-        reached = [_value(c, f"latency_p{p:g}_s") for c in candidates]
-        if reached and math.isfinite(min(reached)) and min(reached) > ceiling_s:
-            demands.append(
-                f"slo: latency_p{p:g}_s = {min(reached):.4g} instead of {ceiling_s:g} is the fastest that was measured"
-            )
+        measured = [_value(c, f"latency_p{p:g}_s") for c in candidates]
+        simulated = [f.value for c in candidates for f in c.predictions if f.name == f"latency_p{p:g}_s"]
+        word, reached = ("measured", min(measured)) if min(measured) < math.inf else ("simulated", min(simulated, default=0.0))
+        if reached > ceiling_s:
+            demands.append(f"slo: latency_p{p:g}_s = {reached:.4g} instead of {ceiling_s:g} is the fastest that was {word}")
     return tuple(demands)
 
 
