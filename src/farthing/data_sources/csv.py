@@ -15,7 +15,7 @@ from farthing.types import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Csv(DataSource):
-    path: PathOrPaths
+    path: PathOrPaths  # a file, or a list of files whose rows follow one another
     header: bool = True  # the first row of each file names the columns
     columns: tuple[str, ...] | None = None  # their names, where there is no header; default: column_1, column_2, ...
     delimiter: str = ","

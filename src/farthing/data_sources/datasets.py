@@ -12,7 +12,7 @@ from farthing.types import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFaceDatasets(DataSource):
-    path: Path
+    path: Path  # the folder
     part: str | None = None  # which of a DatasetDict: train, validation, test, ...
 
     def read(self) -> dict[str, Column]:

@@ -12,7 +12,7 @@ from farthing.types import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jsonl(DataSource):
-    path: PathOrPaths
+    path: PathOrPaths  # a file, or a list of files whose rows follow one another
 
     def read(self) -> dict[str, Column]:
         rows = [row for path in files(self.path) for row in _rows(path)]

@@ -15,7 +15,7 @@ from farthing.types import Array, Column
 class Numpy(DataSource):
     """Of several files, columns of the same name follow one another and others stand side by side."""
 
-    path: PathOrPaths
+    path: PathOrPaths  # a file, or a list of files
 
     def read(self) -> dict[str, Column]:
         parts: dict[str, list[Array]] = {}

@@ -11,7 +11,7 @@ from farthing.types import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parquet(DataSource):
-    path: PathOrPaths
+    path: PathOrPaths  # a file, or a list of files whose rows follow one another
 
     def read(self) -> dict[str, Column]:
         try:

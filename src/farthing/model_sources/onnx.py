@@ -21,7 +21,7 @@ QUANTIZED = ("QuantizeLinear", "Integer", "QLinear", "QAttention", "NBits")  # p
 class Onnx(ModelSource):
     """The first axis of every input is the batch and must be dynamic. `tokenizer` makes it a text model."""
 
-    path: Path
+    path: Path  # the .onnx file
     tokenizer: Path | None = None  # a tokenizer.json, or the folder that holds it
     max_length: int | None = None  # in tokens; needed with a tokenizer
     pad_id: int | None = None  # None: the tokenizer's own

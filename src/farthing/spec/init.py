@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from fnmatch import fnmatchcase
@@ -136,15 +138,14 @@ def _asked(talk: Talk, cls: type[Any], table: Table, root: Path, opened: Callabl
     """What `opened` makes of the table with every key that has no default; it judges the last of them, which is asked again."""
     *others, last = [one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING]
     for key in others:
-        table = table | {key: talk.put(f"{key} ({expected(cls, key)})", lambda answer: _beside(answer, root))}
-    where = f"{last} ({'from here, or from the root' if last == 'path' else expected(cls, last)})"
-    return talk.put(where, lambda answer: opened(table | {last: _beside(answer, root)}))
+        table = table | {key: talk.put(f"{key} ({_meaning(cls, key)})", lambda answer: _beside(answer, root))}
+    return talk.put(f"{last} ({_meaning(cls, last)})", lambda answer: opened(table | {last: _beside(answer, root)}))
 
 
 def _optional(talk: Talk, member: Any) -> Table:
     """What the member had better be asked beyond what it needs."""
     return {
-        key: talk.put(f"{key} ({expected(type(member), key)})", _typed(type(offer)), _spelled(offer).strip('"') or None)
+        key: talk.put(f"{key} ({_meaning(type(member), key)})", _typed(type(offer)), _spelled(offer).strip('"') or None)
         for key, offer in member.questions().items()
     }
 
@@ -153,6 +154,12 @@ def _beside(answer: str, root: Path) -> str:
     """A path from where we are becomes one from the job file."""
     path = Path(answer).expanduser()
     return answer if (root / answer).exists() or not path.exists() else os.path.relpath(path, root)
+
+
+def _meaning(cls: type[Any], key: str) -> str:
+    """What its file says behind the field, which is where docs/job.md sends the reader too."""
+    found = re.search(rf"^ +{key}: .*?  # (.*)$", inspect.getsource(cls), re.MULTILINE)
+    return found[1] if found else expected(cls, key)
 
 
 def _about(kind: type[Any], name: str) -> str:
