@@ -112,7 +112,7 @@ def fashion_model() -> tuple[Any, tuple[Any, ...]]:
     return model.eval(), (images[:2],)
 
 
-FASHION_EPOCHS = 1
+FASHION_EPOCHS = 4
 
 
 def _pooled(encoder: Any, input_ids: Any, attention_mask: Any) -> Any:
