@@ -1,12 +1,15 @@
 """docs/job.md tells every key of every table, its default where that is a value, and an example that is right."""
 
+import ast
 import re
 import tomllib
 from dataclasses import MISSING, fields
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from farthing.spec import read_live
 from farthing.spec.check import check
 from farthing.spec.schema import TABLES, DataTable, SearchTable, TopTable
 from farthing.spec.splits import SHARES
@@ -65,3 +68,11 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "questions.jsonl").write_text('{"text": "a"}\n')
     (example,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     check(tomllib.loads(example), tmp_path, "job.toml")
+
+
+def test_the_call_from_python_names_arguments_that_there_are() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (call,) = [node for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Call)]
+    given = {argument.arg for argument in call.keywords}
+    assert given <= {*signature(read_live).parameters, "out"}
+    assert {"model", "data", "floor", "traffic", "prices"} <= given

@@ -158,3 +158,20 @@ def test_columns_that_the_model_cannot_read(table: dict, inputs: tuple[TensorSpe
 def test_columns_that_the_model_reads(table: dict, inputs: tuple[TensorSpec, ...]) -> None:
     rows, _ = rows_of(MORE, None, DataTable(**table), ())
     check_fit(rows.dataset, model(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("data", "verify", "message"),
+    [
+        (
+            np.ones(3),
+            ["1", "n/a"],
+            r"column 'x' holds texts in data\.verify \(row 2 is 'n/a'\), and numbers in the other table",
+        ),
+        (["a", "b"], np.ones(3), r"column 'x' holds texts in data \(row 1 is 'a'\), and numbers in the other"),
+        (np.ones((3, 2)), np.ones((3, 4)), r"column 'x' gives 2 an item in data, and 4 in data\.verify"),
+    ],
+)
+def test_two_tables_of_unlike_columns(data: object, verify: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        rows_of({"x": data}, {"x": verify}, DataTable(input="x"), ())

@@ -10,6 +10,7 @@ import numpy as np
 from farthing.errors import DataError
 from farthing.types import Column
 
+FEW = 20  # different values are counted up to here
 PathOrPaths = Path | tuple[Path, ...]  # rows of several files follow one another
 
 
@@ -106,3 +107,18 @@ def checked(columns: Mapping[str, Column], where: str) -> dict[str, Column]:
         if len(column) != num_rows:
             raise DataError(f"data: in {where}, column {name!r} has {len(column)} rows but {first!r} has {num_rows}")
     return dict(columns)
+
+
+def described(column: Column) -> str:
+    """A column in a line, for whoever has not seen it."""
+    if not isinstance(column, np.ndarray):
+        different = sorted(set(column))
+        few = f", {len(different)} different" if len(different) <= FEW else ""
+        return f"texts{few}, like '{column[0][:50]}'"
+    if column.dtype.kind not in "biuf":
+        return "neither texts nor numbers: good to group by"
+    if column.ndim > 1:
+        return f"{' x '.join(map(str, column.shape[1:]))} numbers each"
+    known = column[np.isfinite(column)] if column.dtype.kind == "f" else column
+    missing = f", {len(column) - len(known)} of them missing" if len(known) < len(column) else ""
+    return f"numbers from {known.min():g} to {known.max():g}{missing}" if len(known) else "nothing"

@@ -144,7 +144,7 @@ def save_tokenizer(tokenizer: Any, directory: Path) -> str:
 def _array(value: Any) -> Array:
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if array.ndim == 0:
-        raise ModelError(f"the example input {value!r} has no batch axis: give a tensor whose first axis counts items")
+        raise ModelError(f"the example input {array} is a single number: give a tensor whose first axis counts items")
     return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(value, "detach") else array
 
 

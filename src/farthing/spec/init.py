@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import numpy as np
 
 from farthing import plugins
-from farthing.data_sources.base import DataSource
+from farthing.data_sources.base import DataSource, described
 from farthing.dialogue import Talk, number, one_of, whole, yes
 from farthing.errors import DataError, FarthingError, JobError, StoreError
 from farthing.metrics import metric_of
@@ -26,14 +26,14 @@ from farthing.spec.check import look_at
 from farthing.spec.job import read
 from farthing.spec.live import LIVE
 from farthing.spec.rows import rows_of
-from farthing.spec.schema import SHIPPED_PRICES, DataTable, expected, near, shown
+from farthing.spec.schema import SHIPPED_PRICES, DataTable, expected, near
 from farthing.types import Budget, Column, Floor, MemberRef, Traffic
 
 T = TypeVar("T")
 Table = dict[str, Any]
 Columns = Mapping[str, Column]
 
-MAX_SHOWN = 20  # columns, or different values of one
+MAX_SHOWN = 20  # columns
 MOST_CLASSES = 100  # a label of more whole numbers is a quantity
 NONE = "none"
 LABELS = ("label", "labels", "target", "class", "y", "score")  # what such columns are called, for the answer that is offered
@@ -128,7 +128,7 @@ def _data(talk: Talk, root: Path) -> tuple[Table, Columns]:
 
     table, columns = _asked(talk, plugins.load(DataSource, name), {"source": name}, root, opened)
     talk.tell(f"  {len(next(iter(columns.values()))):,} rows; the columns:")
-    talk.show({name: _kind(columns[name]) for name in list(columns)[:MAX_SHOWN]})
+    talk.show({name: described(columns[name]) for name in list(columns)[:MAX_SHOWN]})
     if len(columns) > MAX_SHOWN:
         talk.tell(f"  and {len(columns) - MAX_SHOWN} more, the last of them {list(columns)[-1]}")
     return table, columns
@@ -169,21 +169,6 @@ def _about(kind: type[Any], name: str) -> str:
         return ""
     line = (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").partition("\n")[0]
     return line.rstrip(".")
-
-
-def _kind(column: Column) -> str:
-    """A column, in a line."""
-    if not isinstance(column, np.ndarray):
-        different = sorted(set(column))
-        few = f", {len(different)} different" if len(different) <= MAX_SHOWN else ""
-        return f"texts{few}, like {shown(column[0][:50])}"
-    if column.dtype.kind not in "biuf":
-        return "neither texts nor numbers: good to group by"
-    if column.ndim > 1:
-        return f"{' x '.join(map(str, column.shape[1:]))} numbers each"
-    known = column[np.isfinite(column)] if column.dtype.kind == "f" else column
-    missing = f", {len(column) - len(known)} of them missing" if len(known) < len(column) else ""
-    return f"numbers from {known.min():g} to {known.max():g}{missing}" if len(known) else "nothing"
 
 
 # ---------------------------------------------------------------- what the columns are for

@@ -33,7 +33,21 @@ def rows_of(
     names = ["data", "data.verify"]
     labels = _labels(tables, names, table) if table.label is not None else [None] * len(tables)
     rows = [_rows(one, where, table, slices, y) for one, where, y in zip(tables, names, labels, strict=False)]
-    return rows[0], rows[1] if verify is not None else None
+    if verify is None:
+        return rows[0], None
+    _check_alike(rows[0].dataset, rows[1].dataset)
+    return rows[0], rows[1]
+
+
+def _check_alike(data: Dataset, verify: Dataset) -> None:
+    for name, column, other in zip(data.names, data.columns, verify.columns, strict=True):
+        texts, other_texts = not isinstance(column, np.ndarray), not isinstance(other, np.ndarray)
+        if texts != other_texts:
+            odd, first = ("data.verify", _first_other(other)) if other_texts else ("data", _first_other(column))
+            raise DataError(f"column {name!r} holds texts in {odd}{first}, and numbers in the other table: mend that row")
+        if isinstance(column, np.ndarray) and isinstance(other, np.ndarray) and column.shape[1:] != other.shape[1:]:
+            sizes = [" x ".join(map(str, one.shape[1:])) or "one number" for one in (column, other)]
+            raise DataError(f"column {name!r} gives {sizes[0]} an item in data, and {sizes[1]} in data.verify")
 
 
 def check_fit(data: Dataset, pipeline: Pipeline) -> None:
