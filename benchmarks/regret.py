@@ -186,7 +186,6 @@ def trials(shop: Workshop) -> dict[Build, list[Any]]:
             shop.store = Again(store, number)  # type: ignore[assignment]
             for proposal in proposals:
                 made[proposal.build].append(trial.try_build(shop, proposal.build, num_candidates=len(proposals)))
-                _tell(shop, f"trial {number} of {proposal.build}: {made[proposal.build][-1].seconds:.1f} s")
     finally:
         shop.store = store
     return made
