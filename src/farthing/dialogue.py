@@ -12,22 +12,26 @@ T = TypeVar("T")
 MAX_TRIES = 5  # at one question
 
 
+class NoAnswer(JobError):
+    """There is no use in asking on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Talk:
     ask: Callable[[str], str]  # prompt -> what was typed; EOFError: nobody answers any more
     tell: Callable[[str], None]
 
     def put(self, question: str, parse: Callable[[str], T], default: str | None = None) -> T:
-        """What `parse` makes of the answer; asked again where it raises a FarthingError.
+        """What `parse` makes of the answer; asked again where it raises a FarthingError. It may ask further questions.
 
-        Raises JobError where the answers end, or MAX_TRIES of them were of no use.
+        Raises NoAnswer where the answers end, or MAX_TRIES of them were of no use.
         """
         prompt = f"{question}: " if default is None else f"{question} [{default}]: "
         for _ in range(MAX_TRIES):
             try:
                 answer = self.ask(prompt).strip() or default
             except EOFError as error:
-                raise JobError(
+                raise NoAnswer(
                     f"the answers ended at this question: {question}. Nothing was written. Answer on a terminal, or write the"
                     " file by hand: docs/job.md tells every key"
                 ) from error
@@ -36,9 +40,11 @@ class Talk:
                 continue
             try:
                 return parse(answer)
+            except NoAnswer:
+                raise
             except FarthingError as error:
                 self.tell(f"  {error}")
-        raise JobError(f"{MAX_TRIES} answers in a row were of no use to this question: {question}. Nothing was written")
+        raise NoAnswer(f"{MAX_TRIES} answers in a row were of no use to this question: {question}. Nothing was written")
 
     def choose(self, question: str, choices: Mapping[str, str], default: str | None = None) -> str:
         """One of `choices` (name -> what it is, in a line), by its name or number."""

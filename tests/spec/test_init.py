@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from farthing.dialogue import MAX_TRIES
-from farthing.errors import DataError, JobError, StoreError
+from farthing.errors import JobError, StoreError
 from farthing.spec import read
 from farthing.spec.init import SCENARIOS, write_job
 from farthing.types import Traffic
@@ -159,7 +159,7 @@ def test_a_text_model_in_onnx_is_asked_for_its_tokenizer(folder: Path) -> None:
 
     original = samples.in_form("encoder", "onnx", folder / "made")
     path = str(original.path.relative_to(folder))
-    tables, _ = interview(folder / "job.toml", model="onnx", path=[path, "texts.jsonl"], max_length="32")
+    tables, _ = interview(folder / "job.toml", model="onnx", path=[path, "texts.jsonl"], in_tokens="32")
     assert tables["model"] == {
         "source": "onnx", "path": path, "tokenizer": str(original.directory / "tokenizer.json"), "max_length": 32
     }  # fmt: skip
@@ -183,6 +183,22 @@ def test_answers_that_end_are_an_error_that_says_so(count: int, folder: Path) ->
     with pytest.raises(JobError, match=r"the answers ended at this question: .*Nothing was written"):
         write_job(folder / "job.toml", ask=answers_that_end(count), tell=lambda line: None)
     assert not (folder / "job.toml").exists()
+
+
+def test_answers_that_end_at_a_question_within_a_question(folder: Path) -> None:
+    """A CSV without names of its columns is asked about while its path is judged."""
+    given = iter(["huggingface", "a-name/on-the-hub", "csv", "raw.csv"])
+    told: list[str] = []
+
+    def ask(question: str) -> str:
+        try:
+            return next(given)
+        except StopIteration:
+            raise EOFError from None
+
+    with pytest.raises(JobError, match="the answers ended at this question: header "):
+        write_job(folder / "job.toml", ask=ask, tell=told.append)
+    assert not any("the answers ended" in line for line in told)
 
 
 def test_answers_that_never_fit_end_too(folder: Path) -> None:
@@ -215,7 +231,7 @@ def test_places_where_nothing_can_be_written(folder: Path) -> None:
 
 def test_data_that_cannot_carry_the_question_is_told_after_the_answers_are_kept(folder: Path) -> None:
     (folder / "few.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
-    with pytest.raises(DataError, match=r"job\.toml was written, but cannot be run yet: data: .* needs at least"):
+    with pytest.raises(JobError, match=r"job\.toml was written, but cannot be run yet: data: .* needs at least"):
         interview(folder / "job.toml", path=["a-name/on-the-hub", "few.jsonl"])
     assert tomllib.loads((folder / "job.toml").read_text())["data"]["path"] == "few.jsonl"
 

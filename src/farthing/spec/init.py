@@ -57,8 +57,8 @@ def write_job(path: Path, *, ask: Callable[[str], str], tell: Callable[[str], No
     """Write a job file from what `ask` answers (EOFError: nobody answers any more), and read it as `optimize` will.
 
     A bad answer is asked for again, after its mistake was told. Nothing is written before the last question is answered.
-    Raises JobError if the answers end or `path` is to be kept, StoreError if it cannot be written, and what `read` raises if
-    the data cannot carry the question; the file is there then.
+    Raises JobError if the answers end, if `path` is to be kept, or if the data cannot carry the question (the file is there
+    then), and StoreError if it cannot be written.
     """
     talk = Talk(ask, tell)
     if path.is_dir() or not path.resolve().parent.is_dir():
@@ -73,7 +73,7 @@ def write_job(path: Path, *, ask: Callable[[str], str], tell: Callable[[str], No
     try:
         read(path)
     except FarthingError as error:
-        raise type(error)(f"{path} was written, but cannot be run yet: {error}") from error
+        raise JobError(f"{path} was written, but cannot be run yet: {error}") from error
 
 
 def _tables(talk: Talk, root: Path) -> dict[str, Table]:
@@ -159,7 +159,8 @@ def _beside(answer: str, root: Path) -> str:
 def _meaning(cls: type[Any], key: str) -> str:
     """What its file says behind the field, which is where docs/job.md sends the reader too."""
     found = re.search(rf"^ +{key}: .*?  # (.*)$", inspect.getsource(cls), re.MULTILINE)
-    return found[1] if found else expected(cls, key)
+    kind = expected(cls, key)
+    return found[1] if found and not kind.startswith("one of") else kind
 
 
 def _about(kind: type[Any], name: str) -> str:
