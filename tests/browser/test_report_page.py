@@ -1,11 +1,14 @@
 """report.html in a real browser: every plot is drawn, the filter filters, nothing hostile runs, nothing is loaded."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,16 +62,18 @@ def test_every_plot_is_drawn_with_its_marks(chromium: str, tmp_path: Path) -> No
         assert svg.count('class="main-svg"') >= 2, plot  # plotly draws data and hover layers apart
     num_bars = 3 + sum(bar.measured for bar in decision.waterfall)  # before, interaction, after
     assert inside["bill"].count('class="point"') == num_bars
+    assert inside["bill"].count('class="ytick"') == num_bars  # each bar has its name
     assert inside["pareto"].count('class="point"') == sum(c.cost is not None for c in decision.candidates)
     curves = re.findall(r'class="js-line" d="M[^"]{500,}"', inside["latencies"])  # the lines of the legend are short
     assert len(curves) == sum(bool(c.latencies_s) for c in decision.candidates)
     assert inside["roofline"].count('class="point"') == sum(op.flops > 0 for op in decision.profile.ops)  # type: ignore[union-attr]
+    assert inside["time-by-kind"].count('class="ytick"') == len({op.kind for op in decision.profile.ops})  # type: ignore[union-attr]
     assert inside["time-by-kind"].count('class="point"') == 2 * len({op.kind for op in decision.profile.ops})  # type: ignore[union-attr]
 
 
 def test_without_a_choice_the_other_plots_are_drawn(chromium: str, tmp_path: Path) -> None:
     dom = opened(chromium, written(tmp_path, decisions.nothing()), tmp_path / "profile")
-    assert "plot-bill" not in dom
+    assert 'id="plot-bill"' not in dom
     for plot in PLOTS[1:]:
         assert drawn(dom, plot).count('class="main-svg"') >= 2, plot
 
@@ -98,16 +103,77 @@ def test_the_rejected_can_be_searched(chromium: str, tmp_path: Path) -> None:
     assert ">1 shown<" in dom
 
 
-def test_nothing_is_wider_than_a_phone(chromium: str, tmp_path: Path) -> None:
-    report(decisions.saves(), tmp_path)
-    frame = tmp_path / "phone.html"
+PROBE = """
+const told = { errors: [], cut: [], overlap: [] };
+addEventListener("error", (event) => told.errors.push(event.message));
+addEventListener("unhandledrejection", (event) => told.errors.push(String(event.reason)));
+const beyond = (a, b) => a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
+const touch = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+  && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
+const ink = (element) => { const range = document.createRange(); range.selectNodeContents(element); return range; };
+setTimeout(() => {
+  for (const plot of document.querySelectorAll(".plot")) {
+    const texts = [...plot.querySelectorAll("svg text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    const seen = texts.filter(([, box]) => box.width > 0);
+    for (const [text, box] of seen) if (beyond(box, plot.getBoundingClientRect())) told.cut.push(`${plot.id}: ${text}`);
+    const ticks = texts.filter((_, i) => plot.querySelectorAll("svg text")[i].closest(".xtick, .ytick"));
+    ticks.forEach(([one, a], i) => ticks.slice(i + 1).forEach(([two, b]) => {
+      if (touch(a, b)) told.overlap.push(`${plot.id}: ${one} and ${two}`);
+    }));
+  }
+  for (const pair of document.querySelectorAll("dl > div, tr")) {
+    const boxes = [...pair.children].flatMap((cell) => [...ink(cell).getClientRects()].map((box) => [cell, box]));
+    for (const [one, a] of boxes) for (const [two, b] of boxes)
+      if (one !== two && touch(a, b)) told.overlap.push(`${one.textContent} and ${two.textContent}`);
+  }
+  told.width = document.documentElement.scrollWidth;
+  told.window = document.documentElement.clientWidth;
+  document.documentElement.dataset.told = JSON.stringify(told);
+}, 3000);
+"""
+
+
+def laid_out(chromium: str, directory: Path, decision: Decision, width: int) -> dict[str, Any]:
+    """What a window of that width shows: errors, labels that are cut, texts that lie on each other, how wide the page is."""
+    page = written(directory, decision)
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    page.write_text(text.replace("<head>", f"<head><script>{PROBE}</script>", 1), encoding="utf-8")
+    frame = directory / "window.html"
     frame.write_text(
-        '<iframe id="phone" src="report.html" style="width:390px;height:900px;border:0"></iframe><p id="width"></p>'
-        "<script>phone.onload = () => setTimeout(() => { const page = phone.contentDocument.documentElement;"
-        "width.textContent = page.scrollWidth + ' of ' + page.clientWidth; }, 3000)</script>"
+        f'<iframe id="inner" src="report.html" style="width:{width}px;height:900px;border:0"></iframe><p id="told"></p>'
+        "<script>inner.onload = () => setTimeout(() => {"
+        "told.textContent = inner.contentDocument.documentElement.dataset.told; }, 6000)</script>"
     )
     command = ["--allow-file-access-from-files", "--virtual-time-budget=20000", "--dump-dom", frame.as_uri()]
-    flags = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory / 'profile'}"]
     dom = subprocess.run([*flags, *command], capture_output=True, timeout=120, check=True).stdout.decode()
-    width = re.search(r'<p id="width">(\d+) of (\d+)</p>', dom)
-    assert width is not None and width[1] == width[2]
+    found = re.search(r'<p id="told">(.+?)</p>', dom, re.DOTALL)
+    assert found is not None, "the probe did not answer"
+    return dict(json.loads(unescape(found[1])))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_or_lies_on_another_or_is_wider_than_the_window(chromium: str, tmp_path: Path, width: int) -> None:
+    decision = decisions.slices()
+    assert decision.profile is not None
+    layers = tuple((f"encoder.encoder.layer.{i}.intermediate.dense", 0.04) for i in range(5))
+    decision = replace(decision, profile=replace(decision.profile, sensitivities=layers))
+    told = laid_out(chromium, tmp_path, decision, width)
+    assert told["errors"] == [] and told["cut"] == [] and told["overlap"] == []
+    assert told["width"] == told["window"]
+
+
+def test_what_is_folded_is_printed_and_nothing_is_lost_on_paper(chromium: str, tmp_path: Path) -> None:
+    page = written(tmp_path, decisions.slices())
+    paper = tmp_path / "report.pdf"
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=10000",
+    ]
+    command = [chromium, *flags, f"--print-to-pdf={paper}", page.as_uri()]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    sheets = len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes()))
+    assert sheets >= 8  # with what is folded closed there are fewer

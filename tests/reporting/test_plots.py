@@ -60,7 +60,7 @@ def test_each_priced_candidate_is_one_point_and_predictions_are_hollow() -> None
     assert any("predicted" in text for text in traces["candidate"]["text"])
     assert "triangle-down-open" in traces["candidate"]["marker"]["symbol"]  # a drop that is off the scale
     notes = [note["text"] for note in shown(pareto.pareto, decision)["layout"]["annotations"]]
-    assert notes == ["<b>choice</b> $0.0314", "<b>today</b> $0.158", "floor: 0.005 may be lost"]
+    assert notes == ["<b>choice</b> $0.0314", "<b>baseline</b> $0.158", "floor: 0.005 may be lost"]
     assert len(traces["Pareto front"]["x"]) == len(decision.front)
 
 

@@ -23,7 +23,6 @@ def figure(data: Sequence[Figure], *, x: Figure | None = None, y: Figure | None 
         "automargin": True,
         "ticks": "outside",
         "tickcolor": GRID,
-        "nticks": 6,
     }
     layout = {
         "autosize": True,

@@ -11,7 +11,7 @@ from farthing.reporting.proof import promises
 from farthing.reporting.wording import count, grams, joules, milliseconds, percent, seconds, usd
 from farthing.results import Candidate, Decision
 
-MAX_PROMISES = 4  # in the tile; the rest is behind a click
+MAX_PROMISES = 6  # in the tile; the rest is behind a click
 
 
 def header(decision: Decision, today: date) -> Safe:
@@ -121,7 +121,8 @@ def _quality(decision: Decision) -> Safe | None:
     more = lines[MAX_PROMISES:]
     rest = tag("details", tag("summary", f"and {len(more)} more"), bullets(list(more))) if more else Safe()
     first = bullets(list(lines[:MAX_PROMISES]))
-    return _tile("Promise on quality", word, join([first, rest]), class_=f"tile promise {'good' if kept else 'bad'}")
+    size = "promise many" if len(lines) > 1 else "promise"
+    return _tile("Promise on quality", word, join([first, rest]), class_=f"tile {size} {'good' if kept else 'bad'}")
 
 
 def _latency(decision: Decision) -> Safe | None:

@@ -10,7 +10,7 @@ from farthing.results import Candidate, Decision
 from farthing.units import ms
 
 SYMBOLS = {"baseline": ("square", 14), "choice": ("star", 20), "finalist": ("diamond", 13), "candidate": ("circle", 11)}
-CALLED = {"baseline": "today", "choice": "choice"}  # marks that carry their name in the plot
+CALLED = ("baseline", "choice")  # marks that carry their name in the plot
 DELAY_COLOURS = [[0, "#35a36d"], [0.4, "#31688e"], [1, "#440154"]]  # the dark part of viridis: it shows on white
 WIDE = 4.0  # dearest / cheapest beyond which the axis of cost is logarithmic
 
@@ -51,7 +51,7 @@ def _floor(allowed: float) -> Figure:
 def _name(decision: Decision, candidate: Candidate, loss: Estimate, wide: bool, floor_y: float) -> Figure:
     assert candidate.cost is not None
     x = math.log10(candidate.cost.usd_per_million) if wide else candidate.cost.usd_per_million
-    text = f"<b>{CALLED[role(decision, candidate)]}</b> {usd(candidate.cost.usd_per_million)}"
+    text = f"<b>{role(decision, candidate)}</b> {usd(candidate.cost.usd_per_million)}"
     place = {"x": x, "y": min(loss.value, floor_y), "xanchor": "center", "yshift": 12}
     return note(text, **place) | {"font": {"color": INK, "size": 12}}
 

@@ -70,7 +70,7 @@ def bill(decision: Decision) -> Figure | None:
     }
     span = [1.1 * min(0.0, *levels), 1.6 * max(levels)]
     x_axis = {"title": {"text": "USD per million"}, "range": span, "nticks": 4} | DOLLARS
-    drawn = figure([bars, texts], x=x_axis, y={"autorange": "reversed", "showgrid": False})
+    drawn = figure([bars, texts], x=x_axis, y={"autorange": "reversed", "showgrid": False, "dtick": 1})
     drawn["layout"] |= {"showlegend": False, "height": 130 + 58 * len(rows)}
     return drawn
 

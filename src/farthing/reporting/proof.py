@@ -85,7 +85,7 @@ def _limits(tests: list[Certificate]) -> Safe:
 
 def _row(decision: Decision, candidate: Candidate, test: Certificate) -> tuple[str, ...]:
     items = f"{test.num_items:,} items" + (f", about {test.items_missing:,} more needed" if test.items_missing else "")
-    aim = f" of {plain(test.minimum)} at least" if test.minimum is not None else ""
+    aim = f", at least {plain(test.minimum)}" if test.minimum is not None else ""
     change = tag("small", f"{plain(test.original)} → {plain(test.candidate)}")
     figures = (plain(value) for value in (test.drop, test.upper_bound, test.max_drop))
     what = join([subject(test, decision.floors), aim, change])

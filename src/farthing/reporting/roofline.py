@@ -50,9 +50,8 @@ def time_by_kind(decision: Decision) -> Figure | None:
         "textposition": "outside",
         "cliponaxis": False,
     }
-    drawn = figure(
-        [common | allowed, common | above], x={"title": {"text": "ms per request batch"}, "range": [0, 1.15 * ms(max(total))]}
-    )
+    x_axis = {"title": {"text": "ms per request batch"}, "range": [0, 1.15 * ms(max(total))], "nticks": 6}
+    drawn = figure([common | allowed, common | above], x=x_axis, y={"dtick": 1})
     drawn["layout"] |= {"barmode": "stack", "height": 130 + 24 * len(kinds)}
     drawn["layout"]["legend"]["traceorder"] = "normal"
     return drawn

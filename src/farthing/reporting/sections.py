@@ -257,7 +257,7 @@ def _cost_lines(cost: Cost) -> Safe:
     lines = [_hourly(line) for line in cost.lines]
     rows = [(x.sku, plain(x.quantity), x.unit, usd(x.usd_per_unit), usd(x.usd), x.observed_at or "–", x.source) for x in lines]
     total = f"{usd(cost.usd_per_million)} per million requests, {usd(cost.usd_per_month)} a month"
-    where = f", for {plain(cost.num_machines)} machines of the type {cost.machine}" if cost.machine else ""
+    where = f", which is {plain(cost.num_machines)} × {cost.machine}" if cost.machine else ""
     mark = badge("predicted") if cost.predicted else Safe()
     energy = Safe() if cost.joules_per_million is None else fine(_energy(cost))
     return join([table(head, rows, numeric=(1, 3, 4)), tag("p", tag("b", total), where, ".", mark), energy])
