@@ -51,17 +51,18 @@ def main(runs: Path, peers: Path | None, rounds: int) -> None:
 def compare(job: str, artifact: Path, peers: Path | None, rounds: int) -> Facts:
     batch, length = question.SHAPES[job]
     logs = Path(tempfile.mkdtemp())
-    with _worker(logs / "flops.log") as worker:
+    with _worker(logs / "original.log") as worker:
+        worker.call(variants.export, logs / "original.onnx")
         flops_per_item = worker.call(variants.flops, batch, length) / batch
     peaks = [_peaks(logs)]
     found, failed = _others(peers / job) if peers else ({}, {})
-    named = {name: None for name in variants.PLAIN} | found | {OURS: {"form": "farthing", "path": str(artifact)}}
+    named: dict[str, Facts | None] = dict.fromkeys(variants.PLAIN) | found | {OURS: {"form": "farthing", "path": str(artifact)}}
     workers: dict[str, Worker] = {}
     facts: dict[str, Facts] = {}
     for name, model in named.items():
         worker = _worker(logs / f"{len(facts)}.log")
         try:
-            facts[name] = worker.call(variants.open_variant, name, batch, length, model)
+            facts[name] = worker.call(variants.open_variant, name, batch, length, logs / "original.onnx", model)
             answers = worker.call(variants.answers, NUM_TEXTS)
             original = facts[ORIGINAL]["answers"] if name != ORIGINAL else answers
             facts[name] |= {"answers": answers, "floor": _floor(original, answers)}

@@ -20,15 +20,18 @@ Run = Callable[[dict[str, Any]], Any]
 CALIBRATION = 64
 
 
-def open_variant(state: dict[str, Any], name: str, batch: int, length: int, found: dict[str, str] | None) -> dict[str, Any]:
-    """Open and warm up. `found`: the model that somebody else made, its `form` and where it lies; None: one of PLAIN.
+def open_variant(
+    state: dict[str, Any], name: str, batch: int, length: int, original: Path, found: dict[str, str] | None
+) -> dict[str, Any]:
+    """Open and warm up. `found`: the model that somebody else made, its `form` and where it lies; None: one of PLAIN, made
+    from the module or from `original`, its ONNX file.
 
     Gives what it runs on: {"batch", "threads", "precision", "what"}.
     """
     import sources
 
     texts = sources.long_paragraphs()["text"]
-    state["calibration"] = question.tokens(texts[:CALIBRATION], length)
+    state |= {"calibration": question.tokens(texts[:CALIBRATION], length), "original": original}
     facts = {"batch": batch, "threads": 1, "precision": "float32", "what": name}
     state["run"], more = PLAIN[name](state) if found is None else FORMS[found["form"]](found)
     facts |= more
@@ -53,6 +56,10 @@ def one_round(state: dict[str, Any], least_s: float, least_calls: int) -> list[f
         state["run"](state["feeds"])
         times.append(time.perf_counter() - started)
     return times
+
+
+def export(state: dict[str, Any], path: Path) -> None:
+    question.export(path)
 
 
 def flops(state: dict[str, Any], batch: int, length: int) -> float:
@@ -91,20 +98,18 @@ def _compiled(precision: str) -> tuple[Run, dict[str, Any]]:
     return _torch(torch.compile(question.module()), autocast=precision == "bfloat16"), {"precision": precision}
 
 
-def _torch(module: Any, *, autocast: bool = False) -> Run:
+def _torch(module: Any, *, autocast: bool = False, exported: bool = False) -> Run:
     import torch
+
+    mode = torch.no_grad if exported else torch.inference_mode  # graphs of torch.export may not run in the latter
 
     torch.set_num_threads(1)
 
     def run(feeds: dict[str, Any]) -> Any:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             return module(*(torch.from_numpy(value) for value in feeds.values())).float().numpy()
 
     return run
-
-
-def _onnx() -> Path:
-    return question.export(Path(tempfile.mkdtemp()) / "model.onnx")
 
 
 def _onnxruntime(path: Path) -> Run:
@@ -119,9 +124,9 @@ def _onnxruntime(path: Path) -> Run:
 def _ort_dynamic_int8(state: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     from onnxruntime.quantization import quantize_dynamic
 
-    path = _onnx()
-    quantize_dynamic(path, path.with_name("int8.onnx"))
-    return _onnxruntime(path.with_name("int8.onnx")), {"precision": "int8"}
+    path = Path(tempfile.mkdtemp()) / "int8.onnx"
+    quantize_dynamic(state["original"], path)
+    return _onnxruntime(path), {"precision": "int8"}
 
 
 def _ort_static_int8(state: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
@@ -133,9 +138,9 @@ def _ort_static_int8(state: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
         def get_next(self) -> Any:
             return next(feeds, None)
 
-    path = _onnx()
-    quantize_static(path, path.with_name("int8.onnx"), Reader())
-    return _onnxruntime(path.with_name("int8.onnx")), {"precision": "int8"}
+    path = Path(tempfile.mkdtemp()) / "int8.onnx"
+    quantize_static(state["original"], path, Reader())
+    return _onnxruntime(path), {"precision": "int8"}
 
 
 def _openvino(model: Any, **options: str) -> tuple[Run, dict[str, Any]]:
@@ -151,7 +156,7 @@ def _openvino_int8(state: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     import openvino
 
     feeds = nncf.Dataset([_feed(row[None]) for row in state["calibration"]])
-    model = nncf.quantize(openvino.Core().read_model(_onnx()), feeds, model_type=nncf.ModelType.TRANSFORMER)
+    model = nncf.quantize(openvino.Core().read_model(state["original"]), feeds, model_type=nncf.ModelType.TRANSFORMER)
     return _openvino(model)[0], {"precision": "int8"}
 
 
@@ -163,7 +168,7 @@ def _exported(path: str, *, compiled: bool) -> tuple[Run, dict[str, Any]]:
 
     config.freezing = True
     module = torch.export.load(path).module()
-    return _torch(torch.compile(module) if compiled else module), {}
+    return _torch(torch.compile(module) if compiled else module, exported=True), {}
 
 
 def _deployed(path: str) -> tuple[Run, dict[str, Any]]:
@@ -186,10 +191,10 @@ def _feed(ids: Any) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-def _plain_openvino(**options: str) -> tuple[Run, dict[str, Any]]:
+def _plain_openvino(state: dict[str, Any], **options: str) -> tuple[Run, dict[str, Any]]:
     import openvino
 
-    return _openvino(openvino.Core().read_model(_onnx()), **options)
+    return _openvino(openvino.Core().read_model(state["original"]), **options)
 
 
 PLAIN: dict[str, Callable[[dict[str, Any]], tuple[Run, dict[str, Any]]]] = {
@@ -197,11 +202,11 @@ PLAIN: dict[str, Callable[[dict[str, Any]], tuple[Run, dict[str, Any]]]] = {
     "torch eager bf16": lambda state: _eager("bfloat16"),
     "torch.compile, freezing": lambda state: _compiled("float32"),
     "torch.compile, freezing, bf16": lambda state: _compiled("bfloat16"),
-    "ONNX Runtime fp32": lambda state: (_onnxruntime(_onnx()), {}),
+    "ONNX Runtime fp32": lambda state: (_onnxruntime(state["original"]), {}),
     "ONNX Runtime dynamic int8": _ort_dynamic_int8,
     "ONNX Runtime static int8": _ort_static_int8,
-    "OpenVINO f32": lambda state: _plain_openvino(INFERENCE_PRECISION_HINT="f32"),
-    "OpenVINO default": lambda state: _plain_openvino(),
+    "OpenVINO f32": lambda state: _plain_openvino(state, INFERENCE_PRECISION_HINT="f32"),
+    "OpenVINO default": _plain_openvino,
     "OpenVINO, NNCF int8": _openvino_int8,
 }
 FORMS: dict[str, Callable[[dict[str, str]], tuple[Run, dict[str, Any]]]] = {

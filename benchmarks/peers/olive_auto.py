@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from olive.data.registry import Registry
 from question import Found, Question
 
 MOST_TRIALS = 24
-SEARCH_S = 240
+SEARCH_S = 120
+SEARCHED = ("quant_mode", "per_channel", "reduce_range", "quant_format", "activation_type", "precision")
 
 
 @Registry.register_dataset()
@@ -51,22 +53,19 @@ def search(asked: Question) -> Found:
         if best is None:
             raise RuntimeError("the search put out no model")
         shutil.copy(best.model_path, asked.folder / "olive.onnx")
-        history = output.trace_back_run_history(best.model_id)
-    metrics = best.metrics_value or {}
-    own = metrics.get("quality", {}).get("cosine", metrics.get("quality-cosine"))
-    chose = [f"{entry.get('pass_name')} {entry.get('pass_config')}" for entry in map(_facts, history.values())]
-    return _found(
-        asked, "olive.onnx", f"{' <- '.join(chose)}; of {len(output.get_output_models())} put out; {metrics}"[:900], own
-    )
-
-
-def _facts(entry: Any) -> dict[str, Any]:
-    return entry if isinstance(entry, dict) else vars(entry) if hasattr(entry, "__dict__") else {"pass_name": str(entry)}
+        nodes = output.footprint.nodes
+        node, steps = nodes[best.model_id], []
+        while node.from_pass:
+            settings = {key: value for key, value in (node.pass_run_config or {}).items() if key in SEARCHED}
+            steps.append(f"{node.from_pass} {settings}")
+            node = nodes[node.parent_model_id]
+    found = _found(asked, "olive.onnx", f"{' after '.join(steps)}; {len(nodes)} models made")
+    return replace(found, own_drop=asked.drop("tune", found.run))
 
 
 def _workflow(asked: Question, scratch: str) -> dict[str, Any]:
-    shape = [asked.batch, asked.length]
-    inputs = {"input_names": ["input_ids", "attention_mask"], "input_shapes": [shape, shape], "input_types": ["int64", "int64"]}
+    shapes = [[asked.length]] * 2  # its loader adds the batch
+    inputs = {"input_names": ["input_ids", "attention_mask"], "input_shapes": shapes, "input_types": ["int64", "int64"]}
     folder = str(asked.folder)
     quality = {
         "name": "quality",
@@ -82,9 +81,7 @@ def _workflow(asked: Question, scratch: str) -> dict[str, Any]:
         "user_config": {"user_script": __file__, "evaluate_func": "cosine", "evaluate_func_kwargs": {"folder": folder}},
     }
     latency = {"name": "latency", "type": "latency", "sub_types": [{"name": "avg", "priority": 1}], "data_config": "shape"}
-    searched = "SEARCHABLE_VALUES"
-    quantization = {"type": "OnnxQuantization", "data_config": "texts", "quant_mode": searched, "per_channel": searched}
-    quantization |= {"reduce_range": searched, "quant_format": searched, "activation_type": searched, "precision": searched}
+    quantization = {"type": "OnnxQuantization", "data_config": "texts"} | dict.fromkeys(SEARCHED, "SEARCHABLE_VALUES")
     return {
         "input_model": {"type": "OnnxModel", "model_path": str(asked.onnx)},
         "systems": {
@@ -94,7 +91,12 @@ def _workflow(asked: Question, scratch: str) -> dict[str, Any]:
             }
         },
         "data_configs": [
-            {"name": "shape", "type": "DummyDataContainer", "load_dataset_config": {"type": "dummy_dataset", **inputs}},
+            {
+                "name": "shape",
+                "type": "DummyDataContainer",
+                "load_dataset_config": {"type": "dummy_dataset", **inputs},
+                "dataloader_config": {"batch_size": asked.batch},
+            },
             {
                 "name": "texts",
                 "user_script": __file__,
@@ -135,10 +137,10 @@ def command(asked: Question, *options: str, hugging_face: bool = False) -> Found
             last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-3:]
             raise RuntimeError(f"exit code {done.returncode}, {len(made)} models: {' | '.join(last)}")
         shutil.copy(made[0], asked.folder / name)
-    return _found(asked, name, f"olive {' '.join(arguments[:1] + list(options))}", None)
+    return _found(asked, name, f"olive {' '.join(arguments[:1] + list(options))}")
 
 
-def _found(asked: Question, name: str, chose: str, own_score: float | None) -> Found:
+def _found(asked: Question, name: str, chose: str) -> Found:
     import onnx
     import onnxruntime
 
@@ -149,7 +151,7 @@ def _found(asked: Question, name: str, chose: str, own_score: float | None) -> F
         form="onnx",
         precision="int8" if any("Quant" in kind or "Integer" in kind or "QLinear" in kind for kind in kinds) else "float32",
         chose=chose,
-        own_drop=None if own_score is None else 1.0 - float(own_score),
+        own_drop=None,
         run=lambda feeds: session.run(None, feeds)[0],
     )
 
