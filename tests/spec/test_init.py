@@ -51,8 +51,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     rows = [f"{i % 7},{i % 5},{i},{'yes' if i % 3 else 'no'},n{i}" for i in range(120)]
     (tmp_path / "table.csv").write_text("a,b,c,bought,note\n" + "\n".join(rows))
     (tmp_path / "raw.csv").write_text("\n".join(f"{i % 7},{i % 5},{i},{i % 3}" for i in range(120)))
+    (tmp_path / "odd.csv").write_text("x[0],x[1],y\n" + "\n".join(f"{i},{i % 9},{i % 3}" for i in range(120)))
     (tmp_path / "pairs.csv").write_text("left,right,score\n" + "\n".join(f"a{i},b{i},{i / 10}" for i in range(120)))
     np.savez(tmp_path / "images.npz", image=np.random.default_rng(0).random((120, 4, 4)), label=np.arange(120) % 3)
+    (tmp_path / "no_rows.csv").write_text("text,label\n")
     (tmp_path / "mine.py").write_text("def net(): ...\n")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -85,6 +87,8 @@ TABULAR = {"model": "python", "factory": "mine:net", "data": "csv", "path": "tab
          {"source": "csv", "path": "table.csv", "label": "bought", "features": ["a", "b", "c"]}),
         (TABULAR | {"Which_quality": "accuracy", "the_labels": "bought", "the model read": "[ab]"}, "data",
          {"source": "csv", "path": "table.csv", "label": "bought", "features": ["[ab]"]}),
+        (TABULAR | {"path": "odd.csv", "Which_quality": "accuracy", "the_labels": "y", "the_model_read": "x[0], x[1]"}, "data",
+         {"source": "csv", "path": "odd.csv", "label": "y", "features": ["x[0]", "x[1]"]}),
         (TABULAR | {"path": "raw.csv", "Which_quality": "accuracy", "the_labels": "column_4"}, "data",
          {"source": "csv", "path": "raw.csv", "header": False, "label": "column_4", "features": ["*"]}),
         (TABULAR | {"data": "numpy", "path": "images.npz"}, "data",
@@ -123,6 +127,7 @@ def test_a_path_from_where_we_are_is_written_as_one_from_the_job(folder: Path) -
         ({"path": ["./gone", "a-name/on-the-hub", "texts.jsonl"]}, "no folder at"),
         ({"path": ["a-name/on-the-hub", "texts.json", "texts.jsonl"]}, "does not exist. Did you mean 'texts.jsonl'?"),
         ({"path": ["a-name/on-the-hub", "table.csv", "texts.jsonl"]}, "table.csv, line 1 is not JSON"),
+        ({"data": "csv", "path": ["a-name/on-the-hub", "no_rows.csv", "pairs.csv"]}, "it has columns, but no rows"),
         ({"Which_quality": ["acuracy", "accuracy"], "the_labels": "topic"}, "Did you mean 'accuracy'?"),
         ({"Which_quality": ["cosine@3", "cosine"]}, "nothing may stand behind an @"),
         ({"Which_quality": ["math:sinn", "cosine"]}, "Did you mean 'sin'?"),

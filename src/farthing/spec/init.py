@@ -45,6 +45,7 @@ SCENARIOS = {
 }
 COMMENTS = {
     "model": "what you run today",
+    "data": "a sample of what it is asked; it is split into calibrate, search and verify",
     "floor": f"proven at {Floor(metric='').confidence:.0%} confidence, on data that the search never saw",
     "traffic": "what it must carry",
     "slo": "from the moment a request is sent to its answer",
@@ -124,7 +125,10 @@ def _data(talk: Talk, root: Path) -> tuple[Table, Columns]:
     def opened(table: Table) -> tuple[Table, Columns]:
         member = look_at(DataSource, "data", table, root)
         table = table | _optional(talk, member)
-        return table, look_at(DataSource, "data", table, root).read()
+        columns = look_at(DataSource, "data", table, root).read()
+        if len(next(iter(columns.values()))) == 0:
+            raise DataError("it has columns, but no rows")
+        return table, columns
 
     table, columns = _asked(talk, plugins.load(DataSource, name), {"source": name}, root, opened)
     talk.tell(f"  {len(next(iter(columns.values()))):,} rows; the columns:")
@@ -236,8 +240,9 @@ def _roles(talk: Talk, columns: Columns, model: ModelSource, needs_labels: bool)
 
     question = "What does the model read? (a column; several: a, b; patterns: pixel_*; *: all that are numbers)"
     roles = talk.put(question, inputs, _likely_inputs(others, model))
-    used = {roles.get("label"), *_listed(roles.get("input")), *_listed(roles.get("features"))}
-    rest = [name for name in columns if not any(fnmatchcase(name, pattern) for pattern in used if pattern)]
+    named = [roles.get("label"), *_listed(roles.get("input")), *_listed(roles.get("features"))]
+    used = {column for name in named if name for column in _matching(name, columns)}
+    rest = [name for name in columns if name not in used]
     if rest:
         question = (
             f"Which column tells rows that belong together, such as a customer's? ({NONE}, or one of {', '.join(rest[:8])})"
@@ -250,8 +255,9 @@ def _roles(talk: Talk, columns: Columns, model: ModelSource, needs_labels: bool)
 def _inputs(answer: str, columns: Columns, model: ModelSource) -> Table:
     """Texts and arrays are inputs of their own, plain numbers are features that make one input together."""
     names = [name.strip() for name in answer.split(",") if name.strip()]
+    matching = {column for name in names for column in _matching(name, columns)}
     for name in names:
-        if not any(fnmatchcase(column, name) for column in columns):
+        if not _matching(name, columns):
             raise DataError(f"there is no column {name!r}; there are: {', '.join(columns)}.{near(name, columns)}")
     apart = [name for name in names if name in columns and not _is_number(columns[name])]
     if apart and len(apart) < len(names):
@@ -261,11 +267,15 @@ def _inputs(answer: str, columns: Columns, model: ModelSource) -> Table:
         return {"input": names if len(names) > 1 else names[0]} | ({"pair": True} if len(texts) == 2 else {})
     if model.reads == "texts":
         raise DataError("the model reads texts, and these are numbers: name a column of texts")
-    matching = [column for column in columns if any(fnmatchcase(column, name) for name in names)]
-    numbers = [column for column in matching if _is_number(columns[column])]
+    numbers = [column for column in columns if column in matching and _is_number(columns[column])]
     if not numbers:
         raise DataError(f"none of {', '.join(matching)} holds numbers, one a row: name others")
-    return {"features": (names if numbers == matching else numbers) if len(numbers) > 1 else numbers[0]}
+    return {"features": (names if len(numbers) == len(matching) else numbers) if len(numbers) > 1 else numbers[0]}
+
+
+def _matching(name: str, columns: Columns) -> list[str]:
+    """The column of that very name, else all that match it as a pattern."""
+    return [name] if name in columns else [column for column in columns if fnmatchcase(column, name)]
 
 
 def _likely_inputs(columns: Columns, model: ModelSource) -> str:
