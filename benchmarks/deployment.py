@@ -59,26 +59,8 @@ def compare(job: str, artifact: Path, peers: Path | None, rounds: int) -> Facts:
     peaks = [_peaks(logs)]
     found, failed = _others(peers / job) if peers else ({}, {})
     named: dict[str, Facts | None] = dict.fromkeys(variants.PLAIN) | found | {OURS: {"form": "farthing", "path": str(artifact)}}
-    workers: dict[str, Worker] = {}
-    facts: dict[str, Facts] = {}
-    for name, model in named.items():
-        worker = _worker(logs / f"{len(workers) + len(failed)}.log")
-        try:
-            facts[name] = worker.call(variants.open_variant, name, batch, length, logs / "original.onnx", model)
-            workers[name] = worker
-        except (FarthingError, RuntimeError) as error:  # what a peer does wrong is its result
-            failed[name] = _reason(error)
-            worker.stop()
-    for worker in workers.values():  # all at once: nothing is timed here
-        worker.begin(variants.answers, NUM_TEXTS)
-    answers: dict[str, Any] = {}
-    for name, worker in list(workers.items()):
-        try:
-            answers[name] = worker.finish(ANSWERS_S)
-            facts[name]["floor"] = _floor(answers[ORIGINAL], answers[name])
-        except (FarthingError, RuntimeError) as error:
-            failed[name] = _reason(error)
-            workers.pop(name).stop()
+    workers, facts = _open(named, (batch, length, logs / "original.onnx"), logs, failed)
+    _judge(workers, facts, failed)
     seconds: dict[str, list[list[float]]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
@@ -94,6 +76,37 @@ def compare(job: str, artifact: Path, peers: Path | None, rounds: int) -> Facts:
         "variants": {name: _facts(facts[name], seconds[name]) for name in workers},
         "failed": failed,
     }
+
+
+def _open(
+    named: dict[str, Facts | None], question_of: tuple[int, int, Path], logs: Path, failed: dict[str, str]
+) -> tuple[dict[str, Worker], dict[str, Facts]]:
+    """A worker for each variant that opens; what a peer does wrong is its result, and goes to `failed`."""
+    workers: dict[str, Worker] = {}
+    facts: dict[str, Facts] = {}
+    for name, model in named.items():
+        worker = _worker(logs / f"{len(workers) + len(failed)}.log")
+        try:
+            facts[name] = worker.call(variants.open_variant, name, *question_of, model)
+            workers[name] = worker
+        except (FarthingError, RuntimeError) as error:
+            failed[name] = _reason(error)
+            worker.stop()
+    return workers, facts
+
+
+def _judge(workers: dict[str, Worker], facts: dict[str, Facts], failed: dict[str, str]) -> None:
+    """Hold every variant's answers against the original's; all work at once, since nothing is timed here."""
+    for worker in workers.values():
+        worker.begin(variants.answers, NUM_TEXTS)
+    original = workers[ORIGINAL].finish(ANSWERS_S)
+    for name, worker in list(workers.items()):
+        try:
+            answers = original if name == ORIGINAL else worker.finish(ANSWERS_S)
+            facts[name]["floor"] = _floor(original, answers)
+        except (FarthingError, RuntimeError) as error:
+            failed[name] = _reason(error)
+            workers.pop(name).stop()
 
 
 def _reason(error: Exception) -> str:
