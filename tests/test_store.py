@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 
 from farthing.errors import StoreError
 from farthing.results import Evidence
-from farthing.store import SESSION, Store
+from farthing.store import SESSION, Store, filling
 from farthing.types import Pipeline
 
 JOB = "0" * 64  # of the killed writer too
@@ -344,3 +345,25 @@ def test_a_read_only_folder_is_refused() -> None:
             if is_root:
                 os.seteuid(0)
             read_only.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            10**9,
+            "cannot be written: No space left on device. Free some space",
+        ),
+        (RuntimeError("protobuf: write failed"), 0, "cannot be written: No space left on device. Free some space"),
+        (RuntimeError("protobuf: write failed"), 10**9, None),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 10**9, None),
+    ],
+)
+def test_what_fails_while_the_disk_is_full_is_told_as_that(
+    error: Exception, free: int, says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(type(error) if says is None else StoreError, match=says) as caught, filling(tmp_path):
+        raise error
+    assert says is not None or caught.value is error

@@ -27,6 +27,8 @@ from farthing.errors import StoreError
 T = TypeVar("T")
 
 SESSION = "session"  # kind of the first record, and of one more for each resume
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LEAST_FREE_BYTES = 65_536  # with less, nothing that matters fits any more
 LARGEST_LINE_BYTES = 32_768  # a longer value becomes a blob
 _LINE = re.compile(rb'(?P<body>.*),"sha256":"(?P<sum>[0-9a-f]{64})"\}', re.DOTALL)
 
@@ -321,7 +323,7 @@ def writing(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             next_step = "Free some space and go on with --resume, or choose another --out."
         elif error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             next_step = "Choose another --out."
@@ -330,3 +332,16 @@ def writing(path: Path) -> Iterator[None]:
         raise StoreError(
             f"{path} cannot be written: {error.strerror}. {next_step} Nothing that was recorded is lost."
         ) from error
+
+
+@contextmanager
+def filling(directory: Path) -> Iterator[None]:
+    """Makes a StoreError of what fails while the disk of `directory` is full: other libraries tell it in their own words."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        full = isinstance(error, OSError) and error.errno in FULL
+        if full or shutil.disk_usage(directory).free < LEAST_FREE_BYTES:
+            with writing(directory):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise

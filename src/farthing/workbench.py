@@ -8,13 +8,15 @@ from farthing import plugins, transform
 from farthing.diagnosis import diagnose, load_or_measure
 from farthing.model_sources.base import ModelSource
 from farthing.results import Device, Profile
+from farthing.store import filling
 from farthing.types import Build, Context, Feeds, MemberRef, Pipeline
 
 State = dict[str, Any]
 
 
 def snapshot(state: State, model: MemberRef, directory: Path, trust: bool) -> Pipeline:
-    return plugins.make(ModelSource, model).snapshot(directory, trust=trust)  # type: ignore[type-abstract]
+    with filling(directory):
+        return plugins.make(ModelSource, model).snapshot(directory, trust=trust)  # type: ignore[type-abstract]
 
 
 def ceilings(state: State, cache: Path) -> Device:
@@ -33,4 +35,5 @@ def diagnosis(
 
 
 def build(state: State, original: Pipeline, wanted: Build, directory: Path, context: Context, cache: Path) -> Pipeline:
-    return transform.apply(original, wanted, directory, context, cache=cache)
+    with filling(directory):
+        return transform.apply(original, wanted, directory, context, cache=cache)

@@ -94,7 +94,8 @@ def _rows(columns: Mapping[str, Column], where: str, table: DataTable, slices: S
     if len(inputs[0]) == 0:
         raise DataError(f"{where} has no rows")
     sliced = {name: np.asarray(_column(columns, where, name)) for name in slices}
-    names = (", ".join(table.patterns),) if table.patterns else table.inputs
+    features = ", ".join(table.patterns[:3]) + (", ..." if len(table.patterns) > 3 else "")
+    names = (features,) if table.patterns else table.inputs
     dataset = Dataset(columns=inputs, labels=labels, slices=sliced, pair=table.pair, names=names)
     groups = None if table.group is None else _column(columns, where, table.group)
     sides = None if table.split is None else _column(columns, where, table.split)
