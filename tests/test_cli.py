@@ -120,9 +120,19 @@ def test_requests_that_are_no_file(tmp_path):
         assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
 
 
+RANDOM_ROWS = """
+import numpy as np
+
+def columns():
+    generator = np.random.default_rng(0)
+    return {"pixels": generator.random((300, 64)), "digit": generator.integers(0, 10, 300)}
+"""
+
+
 @pytest.mark.parametrize(("sent", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, sent, code, word):
-    job, folder = small_job.write(tmp_path), tmp_path / "a run"
+    job, folder = edited(tmp_path, "small_job:held_out", "random_rows:columns"), tmp_path / "a run"
+    (tmp_path / "random_rows.py").write_text(RANDOM_ROWS)
     command = [sys.executable, "-m", "farthing.cli", "optimize", str(job), "--out", str(folder), "--minutes", "2"]
     begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200

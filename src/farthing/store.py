@@ -189,7 +189,7 @@ class Store:
     def _corrupt(self, number: int, what: str) -> StoreError:
         return StoreError(
             f"corrupt run directory: {self.directory / 'journal.jsonl'}, line {number + 1}: {what}. "
-            f"Restore it from a copy, cut the file before line {number + 1} to keep what came earlier, "
+            f"Restore it from a copy, {f'cut the file before line {number + 1} to keep what came earlier, ' if number else ''}"
             "or start again with another --out."
         )
 
