@@ -64,7 +64,7 @@ def search(asked: Question) -> Found:
 
 
 def _workflow(asked: Question, scratch: str) -> dict[str, Any]:
-    shapes = [[asked.length]] * 2  # its loader adds the batch
+    shapes = [[asked.batch, asked.length]] * 2
     inputs = {"input_names": ["input_ids", "attention_mask"], "input_shapes": shapes, "input_types": ["int64", "int64"]}
     folder = str(asked.folder)
     quality = {
@@ -95,7 +95,6 @@ def _workflow(asked: Question, scratch: str) -> dict[str, Any]:
                 "name": "shape",
                 "type": "DummyDataContainer",
                 "load_dataset_config": {"type": "dummy_dataset", **inputs},
-                "dataloader_config": {"batch_size": asked.batch},
             },
             {
                 "name": "texts",

@@ -16,7 +16,7 @@ HEAD = "| shape | flow | seconds | chose | own drop | drop on fresh texts | kept
 
 def main(folder: Path) -> None:
     answers = {job: [json.loads(file.read_text()) for file in sorted((folder / job).glob("*.json"))] for job in question.SHAPES}
-    (RESULTS / "peers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    (RESULTS / "peers.json").write_text(question.plain(json.dumps(answers, indent=1)) + "\n")
     rows = [
         _row(job, answer["peer"], flow, facts)
         for job, a in answers.items()
@@ -32,11 +32,12 @@ def main(folder: Path) -> None:
 def _row(job: str, peer: str, flow: str, facts: dict[str, Any]) -> str:
     start = f"| {job} | {peer}: {flow} | {facts.get('seconds', float('nan')):.0f} | "
     if facts["error"]:
-        return start + f"failed: {' '.join(facts['error'].split())[:300].replace('|', '/')} | - | - | - |"
+        return start + f"failed: {' '.join(question.plain(facts['error']).split())[:300].replace('|', '/')} | - | - | - |"
     own = "-" if facts["own_drop"] is None else f"{facts['own_drop']:.4f}"
     kept = "yes" if facts["fresh_drop"] <= question.MAX_DROP else "**no**"
     return (
-        start + f"{facts['precision']}: {facts['chose'][:200].replace('|', '/')} | {own} | {facts['fresh_drop']:.4f} | {kept} |"
+        start
+        + f"{facts['precision']}: {facts['chose'][:200].replace('|', '/')} | {own} | {abs(facts['fresh_drop']):.4f} | {kept} |"
     )
 
 
