@@ -36,6 +36,22 @@ def clinc_test() -> dict[str, Any]:
     return clinc(("test",))
 
 
+def clinc_parts() -> dict[str, Any]:
+    """All of CLINC-150: its training part to learn from, its validation part to calibrate and search on, its test to verify."""
+    parts = {part: clinc((part,)) for part in ("train", "val", "test")}
+    num_val = len(parts["val"]["text"])
+    sides = {
+        "train": ["train"] * len(parts["train"]["text"]),
+        "val": ["calibrate" if i % 10 == 0 else "search" for i in range(num_val)],
+        "test": ["verify"] * len(parts["test"]["text"]),
+    }
+    return {
+        "text": [text for part in parts.values() for text in part["text"]],
+        "intent": np.concatenate([part["intent"] for part in parts.values()]),
+        "part": [side for part in sides.values() for side in part],
+    }
+
+
 def clinc_model() -> tuple[Any, Any, Path, int]:
     """MiniLM with a logistic head that scikit-learn fitted on CLINC-150's training part."""
     import torch

@@ -31,8 +31,14 @@ def optimize(
     out: Annotated[Path | None, typer.Option(help="the run directory (default: runs/NAME)")] = None,
     minutes: Annotated[float | None, typer.Option(help="time for the search, instead of the job's budget.minutes")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in --out")] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="only tell what a method does, and what the run found")
+    ] = None,
 ) -> None:
     """Find, prove and pack the cheapest deployment. Exit code 3: nothing keeps the floor and the SLO."""
+    if explain is not None:
+        typer.echo(_explained(explain, out or Path("runs") / job.stem))
+        return
     from farthing import flow, spec
     from farthing.reporting.terminal import LiveView, table
 
@@ -135,6 +141,15 @@ def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
         typer.echo(answer)  # a terminal shows what is typed, a pipe does not
     return answer
+
+
+def _explained(method: str, folder: Path) -> str:
+    import json
+
+    from farthing.reporting.explanation import explanation
+
+    record = folder / "decision.json"
+    return explanation(method, json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None)
 
 
 def _artifact(path: Path) -> Path:

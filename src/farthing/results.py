@@ -81,6 +81,7 @@ class Profile:
     lengths: Array  # tokens (or 1) of each request of a sample of the traffic
     sensitivities: tuple[tuple[str, float], ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # (family of methods, why it cannot pay here)
+    num_train: int = 0  # items that a method may learn from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,6 +207,9 @@ class Context:
     sensitivities: tuple[tuple[str, float], ...] = ()  # (layer path, relative output error when it alone is int8), worst first
     threads: int = 1
     seed: int = 0
+    train: Dataset = field(default_factory=lambda: Dataset(columns=()))  # for methods that learn
+    original: Pipeline | None = None  # the model as it came: what a method that distils learns from
+    checkpoints: Path | None = None  # a folder of this step alone, where a method that learns keeps how far it came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

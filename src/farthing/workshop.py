@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
@@ -173,7 +174,7 @@ class Workshop:
                 found: Profile = worker.call(
                     workbench.diagnosis, self.original, requests, self.device, self.context.calibration, batch_size=batch_size
                 )
-            return found
+            return replace(found, num_train=len(self.job.splits.train))
 
         return self.store.once("profile", "original", compute)
 
@@ -181,7 +182,9 @@ class Workshop:
     def context(self) -> Context:
         requests = self.job.splits.calibrate.requests[:NUM_CALIBRATION]
         feeds = tuple(pipelines.feeds_of(self.original, requests, 1))
-        return Context(calibration=feeds, threads=self.num_cores, seed=self.job.seed)
+        return Context(
+            calibration=feeds, threads=self.num_cores, seed=self.job.seed, train=self.job.splits.train, original=self.original
+        )
 
     def feasible(self, build: Build) -> bool:
         """Whether forms and traits allow this build; nothing is run."""

@@ -42,11 +42,11 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, num_layers: int = NUM_LAYERS) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, WIDTH)
         self.embedding.weight.data *= 0.1  # what the layers add counts
-        self.layer = nn.ModuleList(Layer() for _ in range(NUM_LAYERS))
+        self.layer = nn.ModuleList(Layer() for _ in range(num_layers))
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         bias_B11L = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
@@ -56,6 +56,32 @@ class Encoder(nn.Module):
             x_BLD = layer(x_BLD, bias_B11L)
         mask_BL1 = attention_mask[:, :, None].to(x_BLD.dtype)
         return (x_BLD * mask_BL1).sum(1) / mask_BL1.sum(1)
+
+
+class DeepEncoder(Encoder):
+    def __init__(self) -> None:
+        super().__init__(num_layers=4)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(64, 16)
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return x_BD + self.down(torch.relu(self.up(x_BD)))
+
+
+class DeepClassifier(nn.Module):
+    """Four residual blocks over 12 features; five classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(12, 16), nn.Linear(16, 5)
+        self.blocks = nn.Sequential(*(Residual() for _ in range(4)))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks(self.stem(input)))
 
 
 class ConvNet(nn.Module):
@@ -98,6 +124,24 @@ class Weightless(nn.Module):
 def encoder(directory: Path) -> Pipeline:
     inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
     return snapshot(Encoder, inputs, directory)
+
+
+def deep_encoder(directory: Path) -> Pipeline:
+    inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "length")) for name in ("input_ids", "attention_mask"))
+    return snapshot(DeepEncoder, inputs, directory)
+
+
+def deep_classifier(directory: Path) -> Pipeline:
+    return snapshot(DeepClassifier, (TensorSpec(name="input", dtype="float32", shape=("batch", 12)),), directory)
+
+
+def rows(pipeline: Pipeline, n: int, seed: int = 0) -> tuple[list[Array], ...]:
+    """n requests, column by column: tokens with a mask of ones, or random values."""
+    generator = np.random.default_rng(seed)
+    if pipeline.inputs[0].dtype == "int64":
+        ids = [generator.integers(0, VOCABULARY, generator.integers(4, 12)) for _ in range(n)]
+        return ids, [np.ones(len(i), np.int64) for i in ids]
+    return (list(generator.standard_normal((n, 12)).astype(np.float32)),)
 
 
 def tied(directory: Path) -> Pipeline:

@@ -14,7 +14,11 @@ from .originals import context_for, in_form
 
 MEMBERS = {name: plugins.load(Method, name) for name in plugins.names(Method)}
 CASES = [
-    (name, form, make) for name, cls in MEMBERS.items() for form in sorted(cls.consumes) for make in ("encoder", "conv_net")
+    (name, form, make)
+    for name, cls in MEMBERS.items()
+    if cls.family == "precision"  # what changes the structure, or repairs it, treats some models only: each has its own test
+    for form in sorted(cls.consumes)
+    for make in ("encoder", "conv_net")
 ]
 KEEPING = [name for name, cls in MEMBERS.items() if "keep_float" in {field.name for field in dataclasses.fields(cls)}]
 PEAKS = {"float32": 3e11, "bfloat16": 2e12, "int8": 4e12}
@@ -31,7 +35,7 @@ def test_apply(name: str, form: str, make: str, shared: Path, tmp_path: Path) ->
     laws.check_apply(MEMBERS[name](), source, tmp_path, context_for(source))
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", [name for name, cls in MEMBERS.items() if cls.family == "precision"])
 def test_proposals(name: str) -> None:
     laws.check_proposals(MEMBERS[name], encoder_profile(), peaks=PEAKS)
 

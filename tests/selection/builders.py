@@ -9,8 +9,8 @@ def build(runtime="fast", *methods):
     return Build(recipe=tuple(MemberRef(name=m) for m in methods), runtime=MemberRef(name=runtime))
 
 
-def proposal(speedup, runtime="fast", *methods):
-    return Proposal(build=build(runtime, *methods), predicted_speedup=speedup)
+def proposal(speedup, runtime="fast", *methods, **facts):
+    return Proposal(build=build(runtime, *methods), predicted_speedup=speedup, **facts)
 
 
 def cost(usd):

@@ -1,8 +1,11 @@
 """Ask and tell: the order of trials, what is learned from them, and when asking ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from farthing.selection.search import Search
+from farthing.types import MemberRef
 
 from .builders import proposal, trial
 
@@ -58,3 +61,49 @@ def test_each_build_is_asked_once():
         seen.append(one)
         asked.tell(one, trial(5.0, one.build))
     assert sorted(map(id, seen)) == sorted(map(id, proposals))
+
+
+def cut(speedup, keep, *methods, runtime="fast", repaired=True):
+    """A build that keeps `keep` of its blocks, repaired, then quantized by `methods`."""
+    made = proposal(speedup, runtime, "drop", *["repair"] * repaired, *methods, cut="drop", daring=1 / keep, repaired=repaired)
+    drop = MemberRef(name="drop", knobs=(("keep", keep),))
+    return replace(made, build=replace(made.build, recipe=(drop, *made.build.recipe[1:])))
+
+
+def test_the_mildest_cut_comes_first_and_the_next_when_it_keeps_the_floor():
+    mild, daring = cut(2.0, 0.5), cut(4.0, 0.25)
+    asked = search(mild, daring)
+    assert asked.ask() is mild
+    asked.tell(mild, trial(5.0, mild.build))
+    assert asked.ask() is daring
+
+
+def test_a_cut_that_does_not_convince_is_not_followed_by_a_more_daring_one():
+    mild, daring, other = cut(2.0, 0.5), cut(4.0, 0.25), proposal(1.5, "slow", "int8")
+    asked = search(mild, daring, other, least_trials=9)
+    asked.tell(mild, trial(5.0, mild.build, convincing=False))
+    assert asked.ask() is other
+
+
+def test_what_contains_a_recipe_that_failed_is_hopeless():
+    int8, both, elsewhere = proposal(3.0, "fast", "int8"), proposal(4.0, "fast", "int8", "bf16"), proposal(2.0, "slow", "int8")
+    milder = proposal(1.5, "fast", "bf16")
+    asked = search(int8, both, elsewhere, milder)
+    asked.tell(int8, trial(1.0, int8.build, rejected="race"))
+    assert asked.ask() is milder
+    assert asked.stopped_by(both) is int8 and asked.stopped_by(elsewhere) is int8 and asked.stopped_by(milder) is None
+
+
+def test_a_crash_says_nothing_about_quality():
+    int8, elsewhere = proposal(3.0, "fast", "int8"), proposal(2.0, "slow", "int8")
+    asked = search(int8, elsewhere)
+    asked.tell(int8, trial(1.0, int8.build, rejected="open"))
+    assert asked.ask() is elsewhere
+
+
+def test_a_cut_that_failed_stops_the_more_daring_ones_but_not_a_repaired_one():
+    bare, bare_more, repaired = cut(2.0, 0.5, repaired=False), cut(2.0, 0.25, "int8", repaired=False), cut(2.0, 0.5)
+    asked = search(bare, bare_more, repaired)
+    asked.tell(bare, trial(1.0, bare.build, rejected="race"))
+    assert asked.stopped_by(bare_more) is bare
+    assert asked.stopped_by(repaired) is None

@@ -24,7 +24,7 @@ class Conversion(ABC):
 
     source: ClassVar[str]
     target: ClassVar[str]
-    carries: ClassVar[frozenset[str]] = frozenset({"float_weights"})  # traits that a model may have to pass this edge
+    carries: ClassVar[frozenset[str]] = frozenset({"float_weights", "cut", "distilled"})  # traits that may pass this edge
     tolerance: ClassVar[float] = 1e-3  # largest |difference| relative to the largest |output| of the source, float32
 
     @abstractmethod

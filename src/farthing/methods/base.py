@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from farthing.types import Context, Feeds, Pipeline
 MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed
 LEAST_GAIN = 1.2
+FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
 WEIGHTED = frozenset({"linear", "conv", "conv_transpose"})  # kinds of operator that multiply by weights
 
 
@@ -32,6 +33,9 @@ class Method(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()  # traits
     adds: ClassVar[frozenset[str]] = frozenset()
     drops: ClassVar[frozenset[str]] = frozenset()
+    family: ClassVar[Literal["structure", "repair", "precision"]] = "precision"
+    # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits
+    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair after it
 
     @abstractmethod
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -48,6 +52,11 @@ class Method(ABC):
     @abstractmethod
     def predicted_speedup(self, profile: Profile) -> float:
         """Guess, from the profile alone, of time(original) / time(after); orders the search, proves nothing."""
+
+    @property
+    def names_layers(self) -> bool:
+        """Whether this setting is about layers of the original by name, and so means nothing once the structure has changed."""
+        return getattr(self, "keep_float", 0) > 0
 
 
 def calibration(context: Context) -> tuple[Feeds, ...]:

@@ -48,7 +48,8 @@ def choose(job: Job, profile: Profile, baseline: Candidate, finalists: Sequence[
 
 def _unfinished(search: Search) -> tuple[str, ...]:
     """Said where the budget ended while builds that might have been cheaper were waiting."""
-    cheaper = [p for p in search.untried() if search.predicted_usd(p) < search.best_usd(convincing=True)]
+    best = search.best_usd(convincing=True)
+    cheaper = [p for p in search.untried() if search.stopped_by(p) is None and search.predicted_usd(p) < best]
     if not cheaper:
         return ()
     return (f"{len(cheaper)} builds that are predicted to be cheaper were not tried: give the search more minutes",)
@@ -64,6 +65,8 @@ def _untried(search: Search) -> list[Candidate]:
         if optimistic < best:
             why = f"the budget ended before its turn; predicted {mean:.3g} USD per million"
         stage = "budget" if optimistic < best else "cost"
+        if failed := search.stopped_by(proposal):
+            stage, why = "race", f"not tried: it takes away no less than {failed.build}, which does not keep the floor"
         rejected.append(Candidate(deployment=Deployment(build=proposal.build), rejected=Rejected(stage=stage, reason=why)))
     return rejected
 

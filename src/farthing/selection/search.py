@@ -26,6 +26,9 @@ class Search:
 
     Bayesian linear regression (Bishop 2006, eq. 3.50-3.51) on prior effects N(0, PRIOR_SD^2); the build with the least
     optimistic cost is asked first, and asking ends when no untried build's optimistic cost is below the best one found.
+
+    Quality falls as more is taken away: what contains a recipe that the race turned down is hopeless, and of the settings of
+    one method of structure the mildest is tried first, the next only when that keeps the floor.
     """
 
     proposals: list[Proposal]
@@ -42,7 +45,7 @@ class Search:
 
         Until something that keeps the floor has been priced, builds whose recipe changes no number come first.
         """
-        untried = self.untried()
+        untried = [p for p in self.untried() if self.stopped_by(p) is None and not self._waits(p)]
         if not untried:
             return None
         lossless = [p for p in untried if not p.build.recipe]
@@ -83,6 +86,21 @@ class Search:
     def untried(self) -> list[Proposal]:
         return [p for p in self.proposals if p not in self._trials]
 
+    def stopped_by(self, proposal: Proposal) -> Proposal | None:
+        """What was turned down for its quality although it takes away no more than this one, which is therefore hopeless."""
+        return next((failed for failed in self._failed() if _takes_more(proposal, failed)), None)
+
+    def _waits(self, proposal: Proposal) -> bool:
+        """For the verdict on a milder setting of its method of structure."""
+        milder = {p.daring for p in self.proposals if _alike(p, proposal) and p.daring < proposal.daring}
+        passed = {p.daring for p, _, trial in self._told() if _alike(p, proposal) and trial.convincing}
+        return bool(milder) and max(milder) not in passed
+
+    def _failed(self) -> list[Proposal]:
+        """Turned down for their quality."""
+        turned_down = ((p, trial.candidate.rejected) for p, trial in self._trials.items())
+        return [proposal for proposal, rejected in turned_down if rejected is not None and rejected.stage == "race"]
+
     def _told(self) -> list[tuple[Proposal, float, Trial]]:
         """What was measured and not turned down."""
         return [
@@ -109,3 +127,16 @@ class Search:
             moment = design.T @ surprise / NOISE_SD**2
         covariance = np.linalg.inv(precision)
         return prior + float(row @ covariance @ moment), math.sqrt(float(row @ covariance @ row) + NOISE_SD**2)
+
+
+def _alike(one: Proposal, other: Proposal) -> bool:
+    """The same method of structure, perhaps set otherwise, repaired or not."""
+    return bool(one.cut) and (one.cut, one.repaired) == (other.cut, other.repaired)
+
+
+def _takes_more(proposal: Proposal, failed: Proposal) -> bool:
+    """Whether it takes away all that `failed` takes away, or more, and repairs no more of it."""
+    if proposal.repaired != failed.repaired or (proposal.cut != failed.cut and failed.cut):
+        return False
+    same = {step for step in failed.build.recipe if step.name != failed.cut}
+    return bool(failed.build.recipe) and same <= set(proposal.build.recipe) and proposal.daring >= failed.daring

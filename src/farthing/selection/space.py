@@ -1,5 +1,6 @@
 """What may be tried: every build that forms and traits allow, with its predicted speed, and the deployments of a build."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ class Proposal:
 
     build: Build
     predicted_speedup: float  # time(baseline) / time(this), from the profile alone
+    cut: str = ""  # the method of structure in its recipe
+    daring: float = 1.0  # predicted speedup of that method alone: the more, the more it takes out
+    repaired: bool = False
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -28,7 +32,10 @@ class Proposal:
 
 
 def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposal], list[tuple[str, str]]]:
-    """All feasible builds of up to two methods, the fastest predicted first; and (member, why not) for what cannot pay."""
+    """All feasible builds, the fastest predicted first; and (member, why not) for what cannot pay.
+
+    A recipe takes work out (one method of structure, repaired or not), then does what is left in fewer bits (up to two).
+    """
     settings, skipped = _settings(job, profile)
     proposals = []
     for runtime in _runtimes(job):
@@ -38,9 +45,7 @@ def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposa
                 recipe=tuple(plugins.ref(m) for m in recipe), runtime=plugins.ref(runtime), device_kind=profile.device.kind
             )
             if feasible(build):
-                # Methods of precision speed up the same work, so that the best of them counts, not their product.
-                speedup = runtime_speedup * max((m.predicted_speedup(profile) for m in recipe), default=1.0)
-                proposals.append(Proposal(build=build, predicted_speedup=speedup))
+                proposals.append(_proposal(build, recipe, runtime_speedup, profile))
     proposals.sort(key=lambda p: (-p.predicted_speedup, str(p.build)))
     return proposals, skipped
 
@@ -81,9 +86,27 @@ def _runtimes(job: Job) -> Iterator[Runtime]:
 
 
 def _recipes(settings: list[Method]) -> Iterator[tuple[Method, ...]]:
-    yield ()
-    for first in settings:
-        yield (first,)
-        for second in settings:
-            if type(second) is not type(first):
-                yield (first, second)
+    families = {family: [m for m in settings if m.family == family] for family in ("structure", "repair", "precision")}
+    fewer_bits: list[tuple[Method, ...]] = [()]
+    for first in families["precision"]:
+        fewer_bits += [(first,), *((first, second) for second in families["precision"] if type(second) is not type(first))]
+    less_work: list[tuple[Method, ...]] = [()]
+    for cut in families["structure"]:
+        less_work += [(cut,)] * cut.stands_alone + [(cut, repair) for repair in families["repair"]]
+    for less in less_work:
+        for fewer in fewer_bits:
+            if not (less and any(m.names_layers for m in fewer)):
+                yield (*less, *fewer)
+
+
+def _proposal(build: Build, recipe: tuple[Method, ...], runtime_speedup: float, profile: Profile) -> Proposal:
+    """Structure leaves less work; methods of precision speed up the same work, so that the best of them counts."""
+    daring = math.prod(m.predicted_speedup(profile) for m in recipe if m.family == "structure")
+    fewer_bits = max((m.predicted_speedup(profile) for m in recipe if m.family == "precision"), default=1.0)
+    return Proposal(
+        build=build,
+        predicted_speedup=runtime_speedup * daring * fewer_bits,
+        cut=next((ref.name for m, ref in zip(recipe, build.recipe, strict=True) if m.family == "structure"), ""),
+        daring=daring,
+        repaired=any(m.family == "repair" for m in recipe),
+    )

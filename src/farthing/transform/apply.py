@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from farthing import codec, plugins
@@ -37,7 +38,8 @@ def _carry_out(plan: Sequence[Step], original: Pipeline, directory: Path, contex
     current = original
     for number, step in enumerate(plan, 1):
         if number == len(plan) and step.kind == "method":
-            return _take(step, current, directory, context)
+            place = cache / codec.digest((origin, tuple((s.kind, s.ref) for s in plan)))
+            return _take(step, current, directory, replace(context, checkpoints=place.with_suffix(".learning")))
         prefix = tuple((s.kind, s.ref) for s in plan[:number])
         current = _shared(step, current, context, cache / codec.digest((origin, prefix)))
     shutil.copytree(current.directory, directory, dirs_exist_ok=True)
@@ -49,8 +51,10 @@ def _shared(step: Step, source: Pipeline, context: Context, place: Path) -> Pipe
     if not place.exists():
         making = place.with_suffix(".part")
         shutil.rmtree(making, ignore_errors=True)  # whoever began it was killed
-        _take(step, source, making, context)
+        learning = place.with_suffix(".learning")
+        _take(step, source, making, replace(context, checkpoints=learning))
         making.rename(place)
+        shutil.rmtree(learning, ignore_errors=True)
     return pipelines.read(place)
 
 

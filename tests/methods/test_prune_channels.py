@@ -1,0 +1,74 @@
+"""Channels taken out: the shapes shrink, in every coupled layer; the answer's own width and attention's heads stay."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farthing.errors import BuildError
+from farthing.forms import torch_form
+from farthing.methods.prune_channels import PruneChannels
+from farthing.testing import methods as laws
+from farthing.testing import samples
+from farthing.testing.profiles import encoder_profile
+
+from .originals import context_for, conv_net, deep_classifier, encoder, weightless
+
+
+def test_an_encoder_loses_inner_neurons_and_keeps_its_heads(tmp_path: Path) -> None:
+    source = encoder(tmp_path / "source")
+    result = laws.check_apply(PruneChannels(ratio=0.5), source, tmp_path, context_for(source))
+    for before, after in zip(torch_form.load(source).layer, torch_form.load(result).layer, strict=True):
+        assert after.up.weight.shape == (before.up.weight.shape[0] // 2, before.up.weight.shape[1])
+        assert after.down.weight.shape == (before.down.weight.shape[0], before.down.weight.shape[1] // 2)
+        assert after.query.weight.shape == before.query.weight.shape
+    assert result.path.stat().st_size < 0.8 * source.path.stat().st_size
+
+
+def test_a_convolutional_net_loses_channels_on_both_sides_of_a_flatten(tmp_path: Path) -> None:
+    source = conv_net(tmp_path / "source")
+    result = laws.check_apply(PruneChannels(ratio=0.5), source, tmp_path, context_for(source))
+    module = torch_form.load(result)
+    assert (module.body[0].out_channels, module.body[1].num_features, module.body[4].in_channels) == (8, 8, 8)
+    assert (module.body[4].out_channels, module.head.in_features) == (16, 16 * 16)
+    assert module.head.out_features == 10
+
+
+def test_channels_that_are_added_to_each_other_go_together(tmp_path: Path) -> None:
+    source = samples.pipeline("cnn", tmp_path / "source")
+    result = PruneChannels(ratio=0.5).apply(source, tmp_path / "result", samples.context(source))
+    module = torch_form.load(result)
+    assert module.stem.out_channels == module.second.out_channels == module.head.in_features == 4
+
+
+def test_the_least_of_a_group_goes(tmp_path: Path) -> None:
+    """In the first block, half of the inner neurons are made to weigh next to nothing: just these go."""
+    source = deep_classifier(tmp_path / "source")
+    module = torch_form.load(source)
+    module.blocks[0].up.weight[:32] *= 1e-4
+    module.blocks[0].down.weight[:, :32] *= 1e-4
+    torch_form.save(module, source.directory)
+    result = PruneChannels(ratio=0.5).apply(source, tmp_path / "result", context_for(source))
+    left = torch_form.load(result).blocks[0].up.weight
+    assert left.shape == (32, 8)  # the width that the blocks share is halved as well
+    assert float(left.norm(dim=1).min()) > 0.1
+
+
+def test_a_model_without_channels_is_refused_by_name(tmp_path: Path) -> None:
+    source = weightless(tmp_path / "source")
+    with pytest.raises(BuildError, match="no group of channels of Weightless"):
+        PruneChannels().apply(source, tmp_path / "result", context_for(source))
+
+
+@pytest.mark.parametrize(("knobs", "message"), [({"ratio": 1.0}, "between 0 and 1, not 1"), ({"norm": 3}, "not by 3")])
+def test_knobs_out_of_range_are_refused(tmp_path: Path, knobs: dict[str, float], message: str) -> None:
+    source = conv_net(tmp_path / "source")
+    with pytest.raises(BuildError, match=message):
+        PruneChannels(**knobs).apply(source, tmp_path / "result", context_for(source))
+
+
+def test_it_is_proposed_where_there_is_something_to_learn_from() -> None:
+    profile = replace(encoder_profile(), num_train=1000)
+    speedups = [m.predicted_speedup(profile) for m in PruneChannels.propose(profile)]
+    assert speedups == sorted(speedups) and 1.05 < speedups[0] < speedups[-1] < 2.5
+    assert "train split, which has 0" in PruneChannels.propose(encoder_profile())
