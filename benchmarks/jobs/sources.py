@@ -166,3 +166,10 @@ def long_paragraphs() -> dict[str, Any]:
 
     words = " ".join(topics.values()).split()
     return {"text": [" ".join(words[i : i + 140]) for i in range(0, len(words) - 140, 70)]}
+
+
+def long_texts() -> dict[str, Any]:
+    """`long_paragraphs`, and tiny Shakespeare in stretches of 140 words: as many as a cosine of 0.01 takes to be certified."""
+    words = (_data() / "tinyshakespeare" / "input.txt").read_text().split()
+    shakespeare = [" ".join(words[i : i + 140]) for i in range(0, len(words) - 140, 140)]
+    return {"text": long_paragraphs()["text"] + shakespeare}
