@@ -45,8 +45,8 @@ sys.path[:0] = [str(HERE / "jobs"), str(HERE.parent / "examples")]
 SMOKE = bool(os.environ.get("SMOKE"))
 if SMOKE:
     GRID["builds"] = GRID["builds"][:3]
-REPEATS = 1 if SMOKE else 2
-ROUNDS = 1 if SMOKE else 3  # of every deployment of the grid, after one to warm up
+REPEATS = 1
+ROUNDS = 1 if SMOKE else 2  # of every deployment of the grid, after one to warm up
 CONFIRMATIONS = 2 if SMOKE else 6  # rounds in turns, at the end
 CONTENDERS = 3  # of the grid: its cheapest that keep the floor; the true best is the cheapest of them when timed again
 NUM_REQUESTS = 1536  # of the job whose schedule is sampled

@@ -137,8 +137,14 @@ def _waterfall(shop: Workshop, winner: Trial) -> tuple[Bar, ...]:
         bars.append(_deployment_bar(shop, winner, f"batches of up to {deployment.batch_size}", alone))
     if (deployment.threads, deployment.streams) != (plain.threads, plain.streams):
         spread = replace(deployment, threads=plain.threads, streams=plain.streams)
-        bars.append(_deployment_bar(shop, winner, f"{deployment.streams} x {deployment.threads} threads", spread))
+        bars.append(_deployment_bar(shop, winner, _cores(deployment), spread))
     return tuple(bars)
+
+
+def _cores(deployment: Deployment) -> str:
+    """How the cores are used, in words."""
+    batches = "one batch" if deployment.streams == 1 else f"{deployment.streams} batches"
+    return f"{batches} at a time, {deployment.threads} thread{'s' if deployment.threads > 1 else ''} each"
 
 
 def _build_bar(shop: Workshop, winner: Trial, step: str, build: Build) -> Bar:
@@ -227,6 +233,8 @@ def _environment(shop: Workshop) -> dict[str, str]:
         "os": platform.platform(),
     }
     for requirement in metadata.requires("farthing") or ():
+        if "extra == 'dev'" in requirement.replace('"', "'"):
+            continue
         name = requirement.partition(";")[0].strip()
         name = name[: next((i for i, c in enumerate(name) if not (c.isalnum() or c in "-_.")), len(name))]
         try:

@@ -22,6 +22,8 @@ from farthing.workshop import Workshop
 DRIVE_S = 12.0  # of intended sending, at least
 MOST_DRIVE_S = 40.0  # a slower rate is driven harder, so that p99 has samples enough
 OFFLINE_ITEMS = 2000  # at most
+OFFLINE_S = 10.0  # of one run, about: a slow deployment answers fewer items
+OFFLINE_WARM = 64  # items that warm it up, and say how fast it is
 RUNS_OF_A_VOID_LOAD = 3
 LATENCIES_KEPT = 2000
 
@@ -183,9 +185,11 @@ def _drive_server(shop: Workshop, worker: Worker, deployment: Deployment) -> tup
 
 def _drive_offline(shop: Workshop, worker: Worker, deployment: Deployment) -> tuple[Array, tuple[Measurement, ...]]:
     requests = _sample(shop, min(OFFLINE_ITEMS, shop.job.traffic.num_items or OFFLINE_ITEMS))
-    arguments = requests, deployment.batch_size, deployment.bucketing
-    worker.call(load.run_offline, *arguments)
-    seconds = [worker.call(load.run_offline, *arguments) for _ in range(3)]
+    shape = deployment.batch_size, deployment.bucketing
+    warm = requests[: max(OFFLINE_WARM, deployment.batch_size)]
+    warm_s = [worker.call(load.run_offline, warm, *shape) for _ in range(2)]
+    requests = requests[: max(len(warm), int(OFFLINE_S * len(warm) / warm_s[-1]))]
+    seconds = [worker.call(load.run_offline, requests, *shape) for _ in range(3)]
     rates = [len(requests) / s for s in seconds]
     throughput = Measurement(
         name="throughput_per_s", value=float(np.median(rates)), unit="1/s", low=min(rates), high=max(rates),

@@ -304,7 +304,7 @@ class Workshop:
     # ------------------------------------------------------------ telling
 
     def stage(self, name: str) -> None:
-        self.progress("stage", {"name": name})
+        self.progress("stage", {"name": name} | ({"left_s": self.search_time_left_s()} if name == "search" else {}))
 
     def tried(self, trial: Trial, best_usd: float) -> None:
         candidate = trial.candidate

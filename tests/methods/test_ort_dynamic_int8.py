@@ -6,6 +6,7 @@ import pytest
 
 from farthing.errors import BuildError
 from farthing.methods.ort_dynamic_int8 import OrtDynamicInt8
+from farthing.testing import samples
 from farthing.testing.methods import answers
 
 from .originals import context_for, cosine, float_products, in_form
@@ -33,3 +34,9 @@ def test_nothing_to_quantize(shared: Path, tmp_path: Path) -> None:
     source = in_form("weightless", "onnx", shared)
     with pytest.raises(BuildError, match="no MatMul, Gemm or Conv with constant float weights is left to quantize"):
         OrtDynamicInt8().apply(source, tmp_path, context_for(source))
+
+
+def test_a_classical_model_has_no_weights_to_quantize(tmp_path: Path) -> None:
+    source = samples.in_form("logistic", "onnx", tmp_path)
+    with pytest.raises(BuildError, match=r"ai\.onnx\.ml: none has weights to quantize"):
+        OrtDynamicInt8().apply(source, tmp_path / "result", samples.context(source))

@@ -92,7 +92,11 @@ def _compute(m: Measures) -> Finding:
         "compute",
         ops,
         left_s=roof_s / ratio,
-        evidence=f"{_kinds(ops)} at {_fraction(ops):.0%} of the peak; {fastest} peaks at {ratio:.1f}x float32",
+        evidence=(
+            f"{_kinds(ops)} at {_fraction(ops):.0%} of the peak; {fastest} peaks at {ratio:.1f}x float32"
+            if ops
+            else "no operator is held up by arithmetic"
+        ),
     )
 
 
@@ -103,6 +107,8 @@ def _memory(m: Measures) -> Finding:
     left_s = sum(op.seconds * op.roofline_fraction * narrow for op in ops if op.kind not in FUSIBLE)
     moved = sum(op.bytes for op in ops)
     evidence = f"{_kinds(ops)} move {mib(moved):.1f} MiB a batch at {_fraction(ops):.0%} of the memory's bandwidth"
+    if not ops:
+        evidence = "no operator is held up by the memory"
     return _finding(m, "memory", ops, left_s=left_s, evidence=evidence)
 
 

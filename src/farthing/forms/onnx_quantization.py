@@ -18,11 +18,15 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the
 
 @contextmanager
 def prepared(source: Pipeline) -> Iterator[Path]:
-    """A temporary copy: shapes inferred, constants folded, batch norms fused, tables not shared. Raises MissingExtra."""
+    """A temporary copy: shapes inferred, constants folded, batch norms fused, tables not shared.
+
+    Raises BuildError for a graph without a single operator of ONNX itself (a tree, a linear classifier), and MissingExtra.
+    """
     try:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise MissingExtra("onnxruntime", "onnx") from error
+    _check_domain(source.path)
     directory, level = Path(tempfile.mkdtemp(prefix="farthing-")), logging.root.level
     try:
         logging.root.setLevel(logging.ERROR)  # the quantizers' advice goes to the root logger
@@ -52,6 +56,14 @@ def check_int8(path: Path) -> None:
     int8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     if not any(tensor.data_type in int8 and len(tensor.dims) > 1 for tensor in tensors(onnx.load(path).graph)):
         raise BuildError("no MatMul, Gemm or Conv with constant float weights is left to quantize. Drop this step.")
+
+
+def _check_domain(path: Path) -> None:
+    import onnx
+
+    domains = {opset.domain or "ai.onnx" for opset in onnx.load(path, load_external_data=False).opset_import}
+    if "ai.onnx" not in domains:
+        raise BuildError(f"all operators of {path.name} are of {', '.join(sorted(domains))}: none has weights to quantize")
 
 
 def _unshare_tables(path: Path) -> None:
