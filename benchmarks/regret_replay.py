@@ -60,7 +60,8 @@ class Replayed:
     runs: tuple[Run, ...]
     keeps_floor: Mapping[str, str]  # build -> verdict of its own certificate on verify, with its bound
     contenders: tuple[Deployment, ...]  # the cheapest of the grid that keep the floor
-    choices: tuple[Deployment, ...]  # that are to be timed again
+    needed: tuple[Deployment, ...]  # these and what farthing chose: they must be timed again
+    choices: tuple[Deployment, ...]  # and what random searches chose most often
 
 
 @dataclass
@@ -99,6 +100,7 @@ def replay(inputs: Inputs) -> Replayed:
         runs=tuple(runs),
         keeps_floor={str(build): f"{c[0].verdict}, drop at most {c[0].upper_bound:.4f}" for build, c in judge.alone.items()},
         contenders=contenders,
+        needed=tuple(dict.fromkeys((*contenders, *ours))),
         choices=tuple(dict.fromkeys((*contenders, *ours, *others))),
     )
 
@@ -202,8 +204,7 @@ def _random_deployments(inputs: Inputs, judge: Judge, seed: int, limit_s: float)
 
 def _noise(row: Any, draw: np.random.Generator, inputs: Inputs) -> float:
     """Median of rounds redrawn with replacement, against the median of the rounds."""
-    relative = np.array(row.seconds) / np.array(row.yardstick_s)
-    return float(np.median(draw.choice(relative, inputs.num_rounds)) / np.median(relative))
+    return float(np.median(draw.choice(row.seconds, inputs.num_rounds)) / np.median(row.seconds))
 
 
 def _drawn(inputs: Inputs, build: Build, seed: int) -> Trial:
