@@ -321,7 +321,7 @@ def _job(name: str) -> Job:
         asked = replace(
             spec.read(HERE.parent / "examples" / "minilm.toml"), floors=fixed.floors, traffic=fixed.traffic, slo=fixed.slo
         )
-    asked = replace(asked, name=name, runtimes=tuple(GRID["runtimes"]), methods=() if SMOKE else None)
+    asked = replace(asked, name=name, runtimes=tuple(GRID["runtimes"]), methods=() if SMOKE else tuple(GRID["methods"]))
     return replace(asked, digest=codec.digest((asked.digest, name, GRID["builds"], GRID["distributions"][name], REPEATS)))
 
 
