@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from farthing import closing, finals
+from farthing.drawing import draw
 from farthing.reporting import report
 from farthing.results import Decision
 from farthing.selection import choose, propose
@@ -43,6 +44,6 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
 
         shop.stage("confirm")  # the winner timed again beside the baseline; each of its steps left out in turn
         decision = closing.pack(shop, closing.complete(shop, decision, search))
-        page = report(decision, out)
+        page = report(decision, draw(decision), out)
         progress("done", {"report": str(page), "artifact": str(out / decision.artifact) if decision.artifact else "none"})
         return decision

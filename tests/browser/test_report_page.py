@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from farthing.drawing import draw
 from farthing.reporting import report
 from farthing.results import Decision
 from farthing.testing import decisions
@@ -47,7 +48,7 @@ def drawn(dom: str, plot: str) -> str:
 
 def written(directory: Path, decision: Decision, script: str = "") -> Path:
     """The report; `script` is put into it with its policy taken away, to act as a person would."""
-    page = report(decision, directory)
+    page = report(decision, draw(decision), directory)
     if script:
         text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
         page.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")

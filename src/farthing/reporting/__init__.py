@@ -1,3 +1,3 @@
-"""report(): a Decision as a table, `decision.json` and one HTML page; LiveView shows the search while it runs."""
+"""report(): a Decision as `decision.json` and the page that draw() gave; the table at the end, LiveView while it is sought."""
 
-from farthing.reporting.page import report as report
+from farthing.reporting.report import report as report

@@ -8,7 +8,7 @@ from typing import Any
 
 from farthing import plugins
 from farthing.methods.base import Method
-from farthing.reporting.wording import percent, usd
+from farthing.wording import percent, usd
 
 WIDTH = 120
 MOST_BUILDS = 4

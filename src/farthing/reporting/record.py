@@ -6,16 +6,16 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from farthing.reporting.facts import everyone, role, saved
-from farthing.reporting.markup import resource
-from farthing.reporting.wording import name
+from farthing.facts import everyone, role, saved
 from farthing.results import Candidate, Decision, Profile
 from farthing.types import Build, Deployment, MemberRef
+from farthing.wording import name
 
 SCHEMA_VERSION = 1  # rises with every change of a key or of what it means
 
@@ -29,7 +29,7 @@ def to_json(decision: Decision) -> str:
 @cache
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of `record`."""
-    return dict(json.loads(resource("decision.schema.json")))
+    return dict(json.loads(resources.files("farthing.reporting").joinpath("decision.schema.json").read_text(encoding="utf-8")))
 
 
 def record(decision: Decision) -> dict[str, Any]:

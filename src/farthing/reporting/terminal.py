@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from farthing.reporting import facts
-from farthing.reporting.wording import (
+from farthing import facts
+from farthing.results import Candidate, Certificate, Decision
+from farthing.wording import (
     asked,
     labels,
     milliseconds,
@@ -27,7 +28,6 @@ from farthing.reporting.wording import (
     subject,
     usd,
 )
-from farthing.results import Candidate, Certificate, Decision
 
 STYLES = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "choice": "bold", "baseline": "dim"}
 DOING = {  # stages in words; one that is not here is shown by its name

@@ -3,13 +3,26 @@
 from collections.abc import Callable
 from datetime import date
 
-from farthing.reporting import facts
-from farthing.reporting.blocks import badge, bullets, deployed, empty, measured, predicted, shown, verdict
-from farthing.reporting.facts import Estimate
-from farthing.reporting.markup import Safe, join, table, tag, term
-from farthing.reporting.proof import promises
-from farthing.reporting.wording import count, grams, joules, milliseconds, percent, seconds, usd
+from farthing import facts
+from farthing.drawing.markup import (
+    Safe,
+    badge,
+    bullets,
+    deployed,
+    empty,
+    join,
+    measured,
+    predicted,
+    shown,
+    table,
+    tag,
+    term,
+    verdict,
+)
+from farthing.drawing.proof import promises
+from farthing.facts import Estimate
 from farthing.results import Candidate, Decision
+from farthing.wording import count, grams, joules, milliseconds, percent, seconds, usd
 
 MAX_PROMISES = 6  # in the tile; the rest is behind a click
 

@@ -1,17 +1,13 @@
-"""`report.html` and `decision.json`: everything about a Decision in two files that need nothing else."""
+"""The page, put together: everything about a Decision in one HTML text that needs nothing else."""
 
 import base64
 import hashlib
-import os
 from datetime import date
-from pathlib import Path
 from string import Template
 
-from farthing.errors import StoreError
-from farthing.reporting import proof, sections
-from farthing.reporting.header import header, instead
-from farthing.reporting.markup import Safe, glossary, join, resource, tag
-from farthing.reporting.record import to_json
+from farthing.drawing import proof, sections
+from farthing.drawing.header import header, instead
+from farthing.drawing.markup import Safe, glossary, join, resource, tag
 from farthing.results import Decision
 
 SECTIONS = (  # in the order of whoever pays: the money, the promise, then the evidence
@@ -26,25 +22,11 @@ SECTIONS = (  # in the order of whoever pays: the money, the promise, then the e
 )
 
 
-def report(decision: Decision, directory: Path, *, today: date | None = None) -> Path:
-    """Write `decision.json` and `report.html`; the path of the page. Raises StoreError where they cannot be written.
+def draw(decision: Decision, *, today: date | None = None) -> str:
+    """The whole page: style, figures and plotly.js inside; scripts other than its own two are refused by its policy.
 
     `today` is the day of the report, against which the age of prices is told.
     """
-    page = directory / "report.html"
-    for path, text in ((directory / "decision.json", to_json(decision)), (page, html(decision, today or date.today()))):
-        unfinished = path.with_suffix(".unfinished")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error}. Free the folder or choose another.") from error
-    return page
-
-
-def html(decision: Decision, today: date) -> str:
-    """The whole page: style, figures and plotly.js inside; scripts other than its own two are refused by its policy."""
     from plotly.offline import get_plotlyjs
 
     script, plotly = resource("report.js"), get_plotlyjs()
@@ -52,7 +34,7 @@ def html(decision: Decision, today: date) -> str:
         title=tag("title", f"{decision.job_name}: {decision.summary}")[len("<title>") : -len("</title>")],
         style=resource("report.css"),
         script_hashes=" ".join(_hash(text) for text in (plotly, script)),
-        body=_body(decision, today),
+        body=_body(decision, today or date.today()),
         plotly=plotly,
         script=script,
     )

@@ -3,23 +3,31 @@
 import math
 from dataclasses import replace
 
-from farthing.reporting import facts, pareto, plots, roofline
-from farthing.reporting.blocks import (
+from farthing import facts
+from farthing.drawing import pareto, plots, roofline
+from farthing.drawing.markup import (
+    Safe,
     badge,
     bullets,
     deployed,
     empty,
     fine,
+    glossary,
+    join,
     lead,
     measured,
     named_list,
     plot,
     predicted,
+    table,
+    tag,
+    term,
     verdict,
 )
-from farthing.reporting.facts import Estimate
-from farthing.reporting.markup import Safe, glossary, join, table, tag, term
-from farthing.reporting.wording import (
+from farthing.facts import Estimate
+from farthing.results import Candidate, Cost, CostLine, Decision, Profile
+from farthing.units import SECONDS_PER_HOUR
+from farthing.wording import (
     grams,
     joules,
     mebibytes,
@@ -29,8 +37,6 @@ from farthing.reporting.wording import (
     seconds,
     usd,
 )
-from farthing.results import Candidate, Cost, CostLine, Decision, Profile
-from farthing.units import SECONDS_PER_HOUR
 
 MAX_LAYERS = 5  # that are listed as the most sensitive
 BESIDE = (  # figures of the driven load, after the latencies

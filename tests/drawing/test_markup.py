@@ -2,7 +2,7 @@
 
 import pytest
 
-from farthing.reporting.markup import Safe, glossary, join, script_json, table, tag, term
+from farthing.drawing.markup import Safe, glossary, join, script_json, table, tag, term
 
 HOSTILE = '</script><b title="x">&'
 

@@ -2,11 +2,10 @@
 
 import math
 
-from farthing.reporting.blocks import bullets, deployed, empty, fine, lead, verdict
-from farthing.reporting.facts import finalists, worst_first
-from farthing.reporting.markup import Safe, join, table, tag, term
-from farthing.reporting.wording import asked, percent, plain, reached, subject
+from farthing.drawing.markup import Safe, bullets, deployed, empty, fine, join, lead, table, tag, term, verdict
+from farthing.facts import finalists, worst_first
 from farthing.results import Candidate, Certificate, Decision
+from farthing.wording import asked, percent, plain, reached, subject
 
 MARGIN_WIDTH = 160  # of the drawing, in its own units
 MEANING = {

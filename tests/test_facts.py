@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from farthing.reporting import facts
+from farthing import facts
 from farthing.results import Decision
 from farthing.testing import decisions
 

@@ -7,16 +7,13 @@ from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from plotly.offline import get_plotlyjs
 
-from farthing.errors import StoreError
-from farthing.reporting import page as whole
-from farthing.reporting import report
-from farthing.reporting.markup import resource
-from farthing.reporting.page import SECTIONS
+from farthing.drawing import draw
+from farthing.drawing.markup import resource
+from farthing.drawing.page import SECTIONS
 from farthing.results import Decision
 from farthing.testing import decisions
 from farthing.types import MemberRef
@@ -28,7 +25,7 @@ ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 def html(decision: Decision, today: date) -> str:
     """The page without the 5 MB of plotly.js, which nothing here reads."""
-    return whole.html(decision, today).replace(get_plotlyjs(), "")
+    return draw(decision, today=today).replace(get_plotlyjs(), "")
 
 
 class Page(HTMLParser):
@@ -157,18 +154,6 @@ def test_text_of_the_job_never_becomes_markup() -> None:
 
 def test_a_text_that_a_template_would_read_is_left_alone() -> None:
     assert "costs $style and ${body}" in Page(replace(decisions.saves(), notes=("costs $style and ${body}",))).text
-
-
-def test_both_files_are_written_whole(tmp_path: Path) -> None:
-    page = report(decisions.saves(), tmp_path / "run", today=TODAY)
-    assert sorted(file.name for file in page.parent.iterdir()) == ["decision.json", "report.html"]
-    assert page.read_text(encoding="utf-8") == whole.html(decisions.saves(), TODAY)
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file.*cannot be written"):
-        report(decisions.saves(), tmp_path / "file")
 
 
 def test_ranges_say_where_the_choice_holds() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from farthing.reporting import wording
+from farthing import wording
 from farthing.testing import decisions
 from farthing.types import Build, Deployment, MemberRef
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from farthing.reporting.canvas import DOLLARS, INK, MUTED, Figure, band, figure, limit_line, log_axis, note, wrapped
-from farthing.reporting.facts import Estimate, drop, estimate, everyone, max_drop, role
-from farthing.reporting.wording import milliseconds, name, plain, usd
+from farthing.drawing.plots import DOLLARS, INK, MUTED, Figure, band, figure, limit_line, log_axis, note, wrapped
+from farthing.facts import Estimate, drop, estimate, everyone, max_drop, role
 from farthing.results import Candidate, Decision
 from farthing.units import ms
+from farthing.wording import milliseconds, name, plain, usd
 
 SYMBOLS = {"baseline": ("square", 14), "choice": ("star", 20), "finalist": ("diamond", 13), "candidate": ("circle", 11)}
 CALLED = ("baseline", "choice")  # marks that carry their name in the plot

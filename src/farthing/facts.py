@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from farthing.reporting.wording import asked, count, milliseconds, percent, plain, promise, reached, subject, usd
 from farthing.results import Candidate, Certificate, Cost, Decision, Measurement
 from farthing.types import Deployment
+from farthing.wording import asked, count, milliseconds, percent, plain, promise, reached, subject, usd
 
 PRICE_SHELF_DAYS = 180  # a price that was seen longer ago is shown with a warning
 

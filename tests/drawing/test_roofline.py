@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from farthing.reporting import roofline
+from farthing.drawing import roofline
 from farthing.testing import decisions
 
 

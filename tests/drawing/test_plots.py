@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from farthing.reporting import canvas, pareto, plots
-from farthing.reporting.canvas import Figure
+from farthing.drawing import pareto, plots
+from farthing.drawing.plots import Figure
 from farthing.results import Decision
 from farthing.testing import decisions
 
@@ -76,7 +76,5 @@ def test_latency_curves_end_at_all_requests_and_ceilings_lie_in_view() -> None:
 
 
 def test_a_long_name_is_broken_where_it_can_be() -> None:
-    assert (
-        canvas.wrapped("nncf_int8(keep_float=0, smooth_quant=0.8)", 16) == "nncf_int8(keep_<br>float=0, smooth_<br>quant=0.8)"
-    )
-    assert canvas.wrapped("<b>", 16) == "&lt;b&gt;" and canvas.wrapped("", 16) == ""
+    assert plots.wrapped("nncf_int8(keep_float=0, smooth_quant=0.8)", 16) == "nncf_int8(keep_<br>float=0, smooth_<br>quant=0.8)"
+    assert plots.wrapped("<b>", 16) == "&lt;b&gt;" and plots.wrapped("", 16) == ""

@@ -4,10 +4,10 @@ import html
 import math
 from collections.abc import Sequence
 
-from farthing.reporting.canvas import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
-from farthing.reporting.wording import percent, seconds
+from farthing.drawing.plots import BLUE, INK, ORANGE, PURPLE, Figure, figure, log_axis
 from farthing.results import Decision, Device, Op, Profile
 from farthing.units import ms
+from farthing.wording import percent, seconds
 
 BOUNDS = {"compute": BLUE, "memory": ORANGE, "overhead": PURPLE}
 

@@ -1,0 +1,3 @@
+"""draw(): a Decision as one self-contained HTML page."""
+
+from farthing.drawing.page import draw as draw
