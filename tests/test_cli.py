@@ -134,7 +134,10 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, sent, code, word):
     job, folder = edited(tmp_path, "small_job:held_out", "random_rows:columns"), tmp_path / "a run"
     (tmp_path / "random_rows.py").write_text(RANDOM_ROWS)
     command = [sys.executable, "-m", "farthing.cli", "optimize", str(job), "--out", str(folder), "--minutes", "2"]
-    begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )  # fmt: skip
     deadline = time.monotonic() + 200
     while not (folder / "journal.jsonl").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)

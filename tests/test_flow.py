@@ -200,7 +200,10 @@ def test_a_run_killed_again_and_again_loses_and_repeats_nothing(tmp_path):
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     job = small_job.write(tmp_path)
     command = [sys.executable, "-m", "farthing.cli", "optimize", str(job), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while sum(_kinds(tmp_path / "run").values()) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)

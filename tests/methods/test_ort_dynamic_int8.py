@@ -38,5 +38,5 @@ def test_nothing_to_quantize(shared: Path, tmp_path: Path) -> None:
 
 def test_a_classical_model_has_no_weights_to_quantize(tmp_path: Path) -> None:
     source = samples.in_form("logistic", "onnx", tmp_path)
-    with pytest.raises(BuildError, match=r"ai\.onnx\.ml: none has weights to quantize"):
+    with pytest.raises(BuildError, match="no MatMul, Gemm or Conv"):
         OrtDynamicInt8().apply(source, tmp_path / "result", samples.context(source))

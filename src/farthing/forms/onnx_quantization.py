@@ -13,6 +13,7 @@ from farthing.errors import BuildError, MissingExtra
 from farthing.forms.onnx_form import FILE, tensors
 from farthing.types import Pipeline
 
+NOTHING = "no MatMul, Gemm or Conv with constant float weights is left to quantize. Drop this step."
 SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the modules around an operator, outermost first
 
 
@@ -20,17 +21,17 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.export's exporter notes the
 def prepared(source: Pipeline) -> Iterator[Path]:
     """A temporary copy: shapes inferred, constants folded, batch norms fused, tables not shared.
 
-    Raises BuildError for a graph without a single operator of ONNX itself (a tree, a linear classifier), and MissingExtra.
+    Raises BuildError for a graph without a product (a tree, a linear classifier), and MissingExtra.
     """
     try:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise MissingExtra("onnxruntime", "onnx") from error
-    _check_domain(source.path)
     directory, level = Path(tempfile.mkdtemp(prefix="farthing-")), logging.root.level
     try:
         logging.root.setLevel(logging.ERROR)  # the quantizers' advice goes to the root logger
         quant_pre_process(str(source.path), str(directory / FILE), skip_symbolic_shape=True)
+        _check_operators(directory / FILE)
         _unshare_tables(directory / FILE)
         yield directory / FILE
     finally:
@@ -55,15 +56,15 @@ def check_int8(path: Path) -> None:
 
     int8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     if not any(tensor.data_type in int8 and len(tensor.dims) > 1 for tensor in tensors(onnx.load(path).graph)):
-        raise BuildError("no MatMul, Gemm or Conv with constant float weights is left to quantize. Drop this step.")
+        raise BuildError(NOTHING)
 
 
-def _check_domain(path: Path) -> None:
+def _check_operators(path: Path) -> None:
+    """A tree or a linear classifier has operators of its own, at which the quantizers stumble."""
     import onnx
 
-    domains = {opset.domain or "ai.onnx" for opset in onnx.load(path, load_external_data=False).opset_import}
-    if "ai.onnx" not in domains:
-        raise BuildError(f"all operators of {path.name} are of {', '.join(sorted(domains))}: none has weights to quantize")
+    if not {node.op_type for node in onnx.load(path).graph.node} & {"MatMul", "Gemm", "Conv"}:
+        raise BuildError(NOTHING)
 
 
 def _unshare_tables(path: Path) -> None:
