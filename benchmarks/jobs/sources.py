@@ -128,7 +128,7 @@ def fashion_model() -> tuple[Any, tuple[Any, ...]]:
     return model.eval(), (images[:2],)
 
 
-FASHION_EPOCHS = 2
+FASHION_EPOCHS = 1
 
 
 def _pooled(encoder: Any, input_ids: Any, attention_mask: Any) -> Any:
