@@ -30,7 +30,7 @@ from farthing.selection.simulation import Simulated
 from farthing.spec import check_fit
 from farthing.store import Store
 from farthing.types import Array, Build, Context, Dataset, Deployment, Job, Pipeline, Progress
-from farthing.units import from_gib, from_minutes
+from farthing.units import SECONDS_PER_MONTH, from_gib, from_minutes
 
 ANSWER_BATCH = 32
 NUM_CALIBRATION = 64  # requests, each a batch of its own: padding would reach the ranges
@@ -283,7 +283,14 @@ class Workshop:
 
     @cached_property
     def demand(self) -> Demand:
-        return demand_of(self.job.traffic)
+        """By the share, a single stream of no stated volume is priced for as many requests as the yardstick answers.
+
+        Otherwise each deployment's month would hold another number of requests, and two bills could not be compared.
+        """
+        demand = demand_of(self.job.traffic)
+        if demand.requests_per_month is None and self.job.prices.mode == "share":
+            return replace(demand, requests_per_month=SECONDS_PER_MONTH / self.reference_s)
+        return demand
 
     def price_of(self, trial: Trial) -> PriceOf:
         """How a simulated deployment of that trial's build is priced."""
