@@ -82,6 +82,7 @@ class Profile:
     sensitivities: tuple[tuple[str, float], ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # (family of methods, why it cannot pay here)
     num_train: int = 0  # items that a method may learn from
+    bytes_are_limited: bool = False  # the job says how large the artifact may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,15 @@ def single(name: str, value: float, unit: str, protocol: str) -> Measurement:
     return Measurement(name=name, value=value, unit=unit, low=value, high=value, num_samples=1, protocol=protocol)
 
 
+def artifact_bytes(pipeline: Pipeline) -> float:
+    return float(sum(file.stat().st_size for file in pipeline.directory.rglob("*") if file.is_file()))
+
+
+def too_large(name: str, value: float, limit: float | None) -> str | None:
+    """Why a figure breaks the job's limit of that name; None where it does not."""
+    return None if limit is None or value <= limit else f"{name} is {value:,.0f} and may be {limit:,.0f}"
+
+
 def _attempt(shop: Workshop, build: Build, num_candidates: int) -> Trial:
     trial = Trial(build=build, candidate=Candidate(deployment=Deployment(build=build)))
     first, *others = _layouts(shop)
@@ -96,6 +105,8 @@ def _attempt(shop: Workshop, build: Build, num_candidates: int) -> Trial:
     try:
         pipeline = _built(shop, build)
         trial = replace(trial, directory=pipeline.directory)
+        if reason := too_large("artifact_bytes", artifact_bytes(pipeline), shop.job.limits.artifact_bytes):
+            return _rejected(trial, "limit", reason)
         stage = "open"
         with shop.opened(build, pipeline.directory, first) as worker:
             stage = "race"
@@ -112,6 +123,8 @@ def _attempt(shop: Workshop, build: Build, num_candidates: int) -> Trial:
                 peak_bytes=worker.rss_bytes(),
                 convincing=_convincing(evidence, shop.job),
             )
+        if reason := too_large("peak_bytes", trial.peak_bytes, shop.job.limits.peak_bytes):
+            return _rejected(trial, "limit", reason)
         for layout in others:
             trial = extend(shop, trial, layout)
         return _judged(shop, trial, _figures(shop, pipeline, evidence, trial.peak_bytes))
@@ -202,11 +215,10 @@ def _rejected(trial: Trial, stage: str, reason: str) -> Trial:
 
 
 def _figures(shop: Workshop, pipeline: Pipeline, evidence: Evidence, peak_bytes: float) -> tuple[Measurement, ...]:
-    artifact_bytes = float(sum(file.stat().st_size for file in pipeline.directory.rglob("*") if file.is_file()))
     return (
         _drop(evidence, shop.job),
         single("peak_bytes", peak_bytes, "B", "resident memory of the worker after its timed batches"),
-        single("artifact_bytes", artifact_bytes, "B", "files of the build"),
+        single("artifact_bytes", artifact_bytes(pipeline), "B", "files of the build"),
     )
 
 

@@ -69,6 +69,14 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a device has room for. What is larger is no candidate; the baseline is priced all the same."""
+
+    artifact_bytes: float | None = None  # files of the build on disk: what is downloaded and stored
+    peak_bytes: float | None = None  # resident memory of the process that runs it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """How work is billed. share: vCPU-seconds and GiB-seconds that are used. whole_machines: integer machines, idle or not."""
 
@@ -154,6 +162,7 @@ class Job:
     slo: Slo
     prices: Prices
     budget: Budget
+    limits: Limits = field(default_factory=Limits)
     seed: int
     digest: str
     trust: bool = False  # the person allows code to be loaded from the model's own files (pickles)
@@ -204,6 +213,7 @@ class Context:
     """What a method or conversion needs from the house; the flow fills it in."""
 
     calibration: tuple[Feeds, ...]  # batches from the calibrate split, padded as traffic would be
+    calibrate: Dataset = field(default_factory=lambda: Dataset(columns=()))  # all of that split: for thresholds
     sensitivities: tuple[tuple[str, float], ...] = ()  # (layer path, relative output error when it alone is int8), worst first
     threads: int = 1
     seed: int = 0

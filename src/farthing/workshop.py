@@ -174,7 +174,11 @@ class Workshop:
                 found: Profile = worker.call(
                     workbench.diagnosis, self.original, requests, self.device, self.context.calibration, batch_size=batch_size
                 )
-            return replace(found, num_train=len(self.job.splits.train))
+            return replace(
+                found,
+                num_train=len(self.job.splits.train),
+                bytes_are_limited=self.job.limits.artifact_bytes is not None,
+            )
 
         return self.store.once("profile", "original", compute)
 
@@ -183,7 +187,12 @@ class Workshop:
         requests = self.job.splits.calibrate.requests[:NUM_CALIBRATION]
         feeds = tuple(pipelines.feeds_of(self.original, requests, 1))
         return Context(
-            calibration=feeds, threads=self.num_cores, seed=self.job.seed, train=self.job.splits.train, original=self.original
+            calibration=feeds,
+            calibrate=self.job.splits.calibrate,
+            threads=self.num_cores,
+            seed=self.job.seed,
+            train=self.job.splits.train,
+            original=self.original,
         )
 
     def feasible(self, build: Build) -> bool:

@@ -1,6 +1,8 @@
 """Every method keeps the laws of `Method`, on every form it consumes, on an encoder and on a convolutional net."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,13 @@ import pytest
 from farthing import plugins
 from farthing.methods.base import Method
 from farthing.testing import methods as laws
+from farthing.testing import zoo
 from farthing.testing.profiles import encoder_profile
+from farthing.types import Context, Pipeline
 
 from .originals import context_for, in_form
 
+Zoo = Callable[[str], tuple[Pipeline, Context]]
 MEMBERS = {name: plugins.load(Method, name) for name in plugins.names(Method)}
 CASES = [
     (name, form, make)
@@ -20,8 +25,28 @@ CASES = [
     for form in sorted(cls.consumes)
     for make in ("encoder", "conv_net")
 ]
+TREATED = [
+    (name, model)
+    for name, cls in MEMBERS.items()
+    for form, models in (("torch", zoo.NETWORKS), ("sklearn", zoo.ESTIMATORS))
+    if form in cls.consumes
+    for model in models
+]
 KEEPING = [name for name, cls in MEMBERS.items() if "keep_float" in {field.name for field in dataclasses.fields(cls)}]
 PEAKS = {"float32": 3e11, "bfloat16": 2e12, "int8": 4e12}
+
+
+@pytest.fixture(scope="module")
+def zoo_of(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """Each model of the zoo with its context, made once."""
+    folder = tmp_path_factory.mktemp("zoo")
+
+    @functools.cache
+    def made(name: str) -> tuple[Pipeline, Context]:
+        source = zoo.source(name, folder / name)
+        return source, zoo.context(source)
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +58,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_apply(name: str, form: str, make: str, shared: Path, tmp_path: Path) -> None:
     source = in_form(make, form, shared)
     laws.check_apply(MEMBERS[name](), source, tmp_path, context_for(source))
+
+
+@pytest.mark.parametrize(("name", "model"), TREATED)
+def test_every_family_of_models_is_treated_or_refused_by_name(name: str, model: str, zoo_of: Zoo, tmp_path: Path) -> None:
+    source, context = zoo_of(model)
+    method = MEMBERS[name]()
+    laws.check_treats_or_refuses(method, laws.ready_for(method, source, tmp_path / "ready"), tmp_path, context)
 
 
 @pytest.mark.parametrize("name", [name for name, cls in MEMBERS.items() if cls.family == "precision"])

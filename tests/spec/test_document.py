@@ -13,7 +13,7 @@ from farthing.spec import read_live
 from farthing.spec.check import check
 from farthing.spec.schema import TABLES, DataTable, SearchTable, TopTable
 from farthing.spec.splits import SHARES
-from farthing.types import Budget, Floor, Prices, Slo, Traffic
+from farthing.types import Budget, Floor, Limits, Prices, Slo, Traffic
 
 TEXT = (Path(__file__).parents[2] / "docs" / "job.md").read_text()
 DECLARED = {
@@ -22,6 +22,7 @@ DECLARED = {
     "[floor]": Floor,
     "[traffic]": Traffic,
     "[slo]": Slo,
+    "[limits]": Limits,
     "[prices]": Prices,
     "[budget]": Budget,
     "[search]": SearchTable,

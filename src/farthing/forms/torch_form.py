@@ -13,6 +13,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from farthing import pipeline as pipelines
 from farthing.errors import BuildError, MissingExtra, ModelError
 from farthing.forms.probing import outputs_of, resized
 from farthing.pipeline import write
@@ -64,6 +65,12 @@ def save(module: torch.nn.Module, directory: Path) -> str:
     return FILE
 
 
+def derive(module: torch.nn.Module, source: Pipeline, directory: Path, traits: frozenset[str]) -> Pipeline:
+    """Write the changed `module` of `source` with these traits into `directory`, which need not exist yet."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return pipelines.derive(source, directory, form="torch", file=save(module, directory), traits=traits)
+
+
 def load(pipeline: Pipeline) -> Any:
     """The module, in eval mode, without gradients; a fresh copy that the caller may change. Raises ModelError."""
     try:
@@ -77,6 +84,11 @@ def load(pipeline: Pipeline) -> Any:
 def tensors(feeds: Feeds, inputs: Iterable[TensorSpec]) -> tuple[torch.Tensor, ...]:
     """The positional arguments of the module's forward."""
     return tuple(torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in inputs)
+
+
+def first(outputs: Any) -> torch.Tensor:
+    """The answer that metrics read: forward's output, or the first of several."""
+    return outputs[0] if isinstance(outputs, tuple | list) else outputs
 
 
 def dynamic_shapes(module: torch.nn.Module, pipeline: Pipeline) -> tuple[Any, ...]:

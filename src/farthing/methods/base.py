@@ -16,6 +16,10 @@ MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed
 LEAST_GAIN = 1.2
 FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
+Family = Literal["structure", "repair", "precision", "storage"]
+# structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits;
+# storage: the same work and time, fewer bytes on disk
+
 WEIGHTED = frozenset({"linear", "conv", "conv_transpose"})  # kinds of operator that multiply by weights
 
 
@@ -25,7 +29,8 @@ class Method(ABC):
     Laws (checked over every member by `farthing.testing.methods`):
     - the source pipeline's files are not changed: digests before and after are equal.
     - the same context and seed give the same outputs.
-    - the result has form `produces[form]`, the traits of the source minus `drops` plus `adds`, and can be opened.
+    - the result has the source's form, the traits of the source minus `drops` plus `adds`, and can be opened.
+    - what it cannot treat it refuses with a BuildError that begins with the member's name and says which layer, and why.
     - what it claims is real: an int8 model is stored in int8 (fewer bytes) and executed so.
     """
 
@@ -33,9 +38,10 @@ class Method(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()  # traits
     adds: ClassVar[frozenset[str]] = frozenset()
     drops: ClassVar[frozenset[str]] = frozenset()
-    family: ClassVar[Literal["structure", "repair", "precision"]] = "precision"
-    # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits
-    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair after it
+    family: ClassVar[Family] = "precision"
+    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair (structure) or a coder (storage) after it
+
+    changes_answers: ClassVar[bool] = True  # False: the same numbers, computed or stored in another way
 
     @abstractmethod
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -103,6 +109,30 @@ def amdahl(profile: Profile, kinds: Iterable[str], dtype: str, *, kept: int = 0)
     share *= profile.model_s / (profile.model_s + profile.host_s)
     share *= 1.0 - kept / max(kept, len(profile.sensitivities), 1)
     return 1.0 / (1.0 - share + share * peaks["float32"] / peaks[dtype])
+
+
+def share_of(profile: Profile, kinds: Iterable[str]) -> float:
+    """Share of a request's time that operators of these kinds take, tokenizing and collating counted."""
+    kinds, total_s = frozenset(kinds), sum(op.seconds for op in profile.ops) or 1.0
+    share = sum(op.seconds for op in profile.ops if op.kind in kinds) / total_s
+    return share * profile.model_s / (profile.model_s + profile.host_s)
+
+
+def too_little_to_learn(profile: Profile) -> str | None:
+    """Why nothing can be learned back here, or None where the train split has FEWEST_TRAINING_ITEMS."""
+    if profile.num_train >= FEWEST_TRAINING_ITEMS:
+        return None
+    return (
+        f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
+        f"which has {profile.num_train}"
+    )
+
+
+def bytes_are_free(profile: Profile) -> str | None:
+    """Why a method that only saves bytes on disk cannot pay here, or None where the job limits them."""
+    if profile.bytes_are_limited:
+        return None
+    return "it saves bytes, not time, and this job sets no limit on them (limits.artifact_bytes)"
 
 
 def slower_peak(profile: Profile, dtype: str) -> str | None:

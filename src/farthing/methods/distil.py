@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from farthing import pipeline as pipelines
 from farthing.errors import BuildError
-from farthing.methods.base import Method
+from farthing.methods.base import Family, Method
 from farthing.results import Profile
 from farthing.types import Array, Context, Dataset, Pipeline
 
@@ -41,7 +41,7 @@ class Distil(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"cut", "float_weights"})
     adds: ClassVar[frozenset[str]] = frozenset({"distilled"})
     drops: ClassVar[frozenset[str]] = frozenset({"cut"})
-    family: ClassVar[Literal["structure", "repair", "precision"]] = "repair"
+    family: ClassVar[Family] = "repair"
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         import torch
@@ -61,14 +61,11 @@ class Distil(Method):
 
         def loss(module: "torch.nn.Module", items: Array) -> "torch.Tensor":
             feeds = pipelines.collate(source, [encoded[i] for i in items])
-            return distance(_first(module(*torch_form.tensors(feeds, source.inputs))).float(), items)
+            return distance(torch_form.first(module(*torch_form.tensors(feeds, source.inputs))).float(), items)
 
         schedule = Schedule(epochs=self.epochs, learning_rate=self.learning_rate, seed=context.seed)
         fit(student, loss, lengths, schedule=schedule, checkpoints=context.checkpoints)
-        directory.mkdir(parents=True, exist_ok=True)
-        file = torch_form.save(student, directory)
-        traits = source.traits - self.drops | self.adds
-        return pipelines.derive(source, directory, form=source.form, file=file, traits=traits)
+        return torch_form.derive(student, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
@@ -124,9 +121,5 @@ def _answers(original: Pipeline, encoded: list[tuple[Array, ...]], lengths: Arra
     with torch.no_grad():
         for start in range(0, len(order), ANSWER_BATCH):
             feeds = pipelines.collate(original, [encoded[i] for i in order[start : start + ANSWER_BATCH]])
-            parts.append(_first(teacher(*torch_form.tensors(feeds, original.inputs))).float())
+            parts.append(torch_form.first(teacher(*torch_form.tensors(feeds, original.inputs))).float())
     return torch.cat(parts)[torch.from_numpy(np.argsort(order, kind="stable"))]
-
-
-def _first(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple | list) else output

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from farthing import pipeline as pipelines
 from farthing.errors import BuildError
-from farthing.methods.base import FEWEST_TRAINING_ITEMS, Method, calibration
+from farthing.methods.base import Family, Method, calibration, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -35,7 +34,7 @@ class LayerDrop(Method):
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs: ClassVar[frozenset[str]] = frozenset({"float_weights"})
     adds: ClassVar[frozenset[str]] = frozenset({"cut"})
-    family: ClassVar[Literal["structure", "repair", "precision"]] = "structure"
+    family: ClassVar[Family] = "structure"
     stands_alone: ClassVar[bool] = False
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -51,18 +50,12 @@ class LayerDrop(Method):
         batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
         kept = _kept(module, path, num_kept, batches)
         _replace(module, path, [stack[i] for i in kept])
-        directory.mkdir(parents=True, exist_ok=True)
-        file = torch_form.save(module, directory)
-        traits = source.traits - self.drops | self.adds
-        return pipelines.derive(source, directory, form=source.form, file=file, traits=traits)
+        return torch_form.derive(module, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        if profile.num_train < FEWEST_TRAINING_ITEMS:
-            return (
-                f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
-                f"which has {profile.num_train}"
-            )
+        if reason := too_little_to_learn(profile):
+            return reason
         num_blocks, share = _stack_of(profile)
         if num_blocks < FEWEST_BLOCKS or share < 0.3:
             return f"no stack of {FEWEST_BLOCKS} or more like blocks takes a third of the time"
@@ -104,8 +97,10 @@ def _longest_stack(module: "torch.nn.Module") -> tuple[str, list["torch.nn.Modul
 def _kept(module: "torch.nn.Module", path: str, num_kept: int, batches: Sequence[tuple[Any, ...]]) -> list[int]:
     import torch
 
+    from farthing.forms import torch_form
+
     with torch.no_grad():
-        expected = [_first(module(*batch)) for batch in batches]
+        expected = [torch_form.first(module(*batch)) for batch in batches]
         blocks = list(module.get_submodule(path).children())
         kept = list(range(len(blocks)))
         while len(kept) > num_kept:
@@ -118,8 +113,10 @@ def _kept(module: "torch.nn.Module", path: str, num_kept: int, batches: Sequence
 
 
 def _error(module: "torch.nn.Module", path: str, batches: Sequence[tuple[Any, ...]], expected: Sequence[Any]) -> float:
+    from farthing.forms import torch_form
+
     try:
-        answers = [_first(module(*batch)) for batch in batches]
+        answers = [torch_form.first(module(*batch)) for batch in batches]
     except (RuntimeError, IndexError, ValueError, TypeError) as error:
         raise BuildError(f"layer_drop: without one of its blocks {path} does not run: {error}") from error
     return float(sum(((a - e) ** 2).sum() for a, e in zip(answers, expected, strict=True)))
@@ -141,7 +138,3 @@ def _replace(module: "torch.nn.Module", path: str, blocks: "list[torch.nn.Module
 def _configs(module: "torch.nn.Module") -> "Iterator[Any]":
     seen = {id(c): c for part in module.modules() if (c := getattr(part, "config", None)) is not None}
     return iter(seen.values())
-
-
-def _first(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple | list) else output

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from farthing import pipeline as pipelines
 from farthing.errors import BuildError
-from farthing.methods.base import FEWEST_TRAINING_ITEMS, Method, calibration
+from farthing.methods.base import Family, Method, calibration, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -33,7 +32,7 @@ class LowRank(Method):
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs: ClassVar[frozenset[str]] = frozenset({"float_weights"})
     adds: ClassVar[frozenset[str]] = frozenset({"cut"})
-    family: ClassVar[Literal["structure", "repair", "precision"]] = "structure"
+    family: ClassVar[Family] = "structure"
     stands_alone: ClassVar[bool] = False
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -54,18 +53,12 @@ class LowRank(Method):
             raise BuildError(
                 f"low_rank: no linear layer of {type(module).__name__} has a rank low enough at energy {self.energy:g}"
             )
-        directory.mkdir(parents=True, exist_ok=True)
-        file = torch_form.save(module, directory)
-        traits = source.traits - self.drops | self.adds
-        return pipelines.derive(source, directory, form=source.form, file=file, traits=traits)
+        return torch_form.derive(module, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        if profile.num_train < FEWEST_TRAINING_ITEMS:
-            return (
-                f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
-                f"which has {profile.num_train}"
-            )
+        if reason := too_little_to_learn(profile):
+            return reason
         if cls(energy=0.95).predicted_speedup(profile) < 1.05:
             return "linear layers take too little of the time"
         return cls(energy=0.95), cls(energy=0.9)

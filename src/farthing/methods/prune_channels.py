@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from farthing import pipeline as pipelines
 from farthing.errors import BuildError, MissingExtra
-from farthing.methods.base import FEWEST_TRAINING_ITEMS, Method, calibration
+from farthing.methods.base import Family, Method, calibration, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -34,7 +33,7 @@ class PruneChannels(Method):
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs: ClassVar[frozenset[str]] = frozenset({"float_weights"})
     adds: ClassVar[frozenset[str]] = frozenset({"cut"})
-    family: ClassVar[Literal["structure", "repair", "precision"]] = "structure"
+    family: ClassVar[Family] = "structure"
     stands_alone: ClassVar[bool] = False
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -50,7 +49,7 @@ class PruneChannels(Method):
 
         module = torch_form.load(source).requires_grad_(True)
         example = torch_form.tensors(calibration(context)[0], source.inputs)
-        expected = _first(module(*example)).shape
+        expected = torch_form.first(module(*example)).shape
         importance = torch_pruning.importance.GroupMagnitudeImportance(p=self.norm)
         num_pruned = 0
         graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example)
@@ -59,18 +58,12 @@ class PruneChannels(Method):
         if not num_pruned:
             raise BuildError(f"prune_channels: no group of channels of {type(module).__name__} can be taken out")
         _check(module, example, expected)
-        directory.mkdir(parents=True, exist_ok=True)
-        file = torch_form.save(module.requires_grad_(False), directory)
-        traits = source.traits - self.drops | self.adds
-        return pipelines.derive(source, directory, form=source.form, file=file, traits=traits)
+        return torch_form.derive(module.requires_grad_(False), source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        if profile.num_train < FEWEST_TRAINING_ITEMS:
-            return (
-                f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
-                f"which has {profile.num_train}"
-            )
+        if reason := too_little_to_learn(profile):
+            return reason
         mild = cls(ratio=0.25)
         if mild.predicted_speedup(profile) < 1.05:
             return "linear and convolution layers take too little of the time"
@@ -124,14 +117,12 @@ def _prune(graph: Any, root: "torch.nn.Module", ratio: float, importance: Any) -
 def _check(module: "torch.nn.Module", example: tuple[Any, ...], expected: Any) -> None:
     import torch
 
+    from farthing.forms import torch_form
+
     try:
         with torch.no_grad():
-            got = _first(module(*example)).shape
+            got = torch_form.first(module(*example)).shape
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise BuildError(f"prune_channels: {type(module).__name__} does not run without these channels: {error}") from error
     if got != expected:
         raise BuildError(f"prune_channels: {type(module).__name__} answers {tuple(got)} instead of {tuple(expected)}")
-
-
-def _first(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple | list) else output

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations, product
+from typing import get_args
 
 from farthing import plugins
-from farthing.methods.base import Method
+from farthing.methods.base import Family, Method
 from farthing.results import Profile
 from farthing.runtimes.base import Runtime
 from farthing.types import Build, Deployment, Job
@@ -34,7 +36,8 @@ class Proposal:
 def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposal], list[tuple[str, str]]]:
     """All feasible builds, the fastest predicted first; and (member, why not) for what cannot pay.
 
-    A recipe takes work out (one method of structure, repaired or not), then does what is left in fewer bits (up to two).
+    A recipe takes work out (one method of structure, repaired or not), then does what is left in fewer bits (up to two), then
+    stores it in fewer bytes (up to two steps before one that codes).
     """
     settings, skipped = _settings(job, profile)
     proposals = []
@@ -86,17 +89,25 @@ def _runtimes(job: Job) -> Iterator[Runtime]:
 
 
 def _recipes(settings: list[Method]) -> Iterator[tuple[Method, ...]]:
-    families = {family: [m for m in settings if m.family == family] for family in ("structure", "repair", "precision")}
-    fewer_bits: list[tuple[Method, ...]] = [()]
-    for first in families["precision"]:
-        fewer_bits += [(first,), *((first, second) for second in families["precision"] if type(second) is not type(first))]
+    families = {family: [m for m in settings if m.family == family] for family in get_args(Family)}
+    fewer_bits: list[tuple[Method, ...]] = [(), *_orders(families["precision"])]
+    fewer_bytes = [()] + [
+        (*steps, coder)
+        for coder in families["storage"]
+        if coder.stands_alone
+        for steps in ((), *_orders([m for m in families["storage"] if not m.stands_alone]))
+    ]
     less_work: list[tuple[Method, ...]] = [()]
     for cut in families["structure"]:
         less_work += [(cut,)] * cut.stands_alone + [(cut, repair) for repair in families["repair"]]
-    for less in less_work:
-        for fewer in fewer_bits:
-            if not (less and any(m.names_layers for m in fewer)):
-                yield (*less, *fewer)
+    for less, fewer, stored in product(less_work, fewer_bits, fewer_bytes):
+        if not (less and any(m.names_layers for m in fewer)):
+            yield (*less, *fewer, *stored)
+
+
+def _orders(methods: list[Method]) -> list[tuple[Method, ...]]:
+    """Each alone, and every two of different classes in either order; traits say which of them can be carried out."""
+    return [(m,) for m in methods] + [pair for pair in permutations(methods, 2) if type(pair[0]) is not type(pair[1])]
 
 
 def _proposal(build: Build, recipe: tuple[Method, ...], runtime_speedup: float, profile: Profile) -> Proposal:

@@ -25,7 +25,7 @@ from farthing.spec.schema import (
     near,
     shown,
 )
-from farthing.types import Budget, Floor, MemberRef, Prices, Slo, Traffic
+from farthing.types import Budget, Floor, Limits, MemberRef, Prices, Slo, Traffic
 
 Table = TypeVar("Table")
 
@@ -47,6 +47,7 @@ def check(job: Mapping[str, Any], root: Path, title: str, *, live: bool = False)
         "floors": sections.floors(),
         "traffic": sections.traffic(),
         "slo": sections.table(Slo, "slo"),
+        "limits": sections.table(Limits, "limits"),
         "prices": sections.prices(),
         "budget": sections.table(Budget, "budget"),
         "search": sections.table(SearchTable, "search"),

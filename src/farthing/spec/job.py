@@ -55,6 +55,7 @@ def job_of(draft: Draft, columns: Mapping[str, Column] | None = None) -> Job:
         floors=draft.floors,
         traffic=draft.traffic,
         slo=draft.slo,
+        limits=draft.limits,
         prices=draft.prices,
         budget=draft.budget,
         seed=draft.top.seed,

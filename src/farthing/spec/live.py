@@ -19,7 +19,7 @@ from farthing.model_sources.base import read_tokenizer
 from farthing.spec.check import check
 from farthing.spec.job import digest, job_of
 from farthing.spec.schema import shown
-from farthing.types import Budget, Column, Dataset, Floor, Job, MemberRef, Prices, Slo, Traffic
+from farthing.types import Budget, Column, Dataset, Floor, Job, Limits, MemberRef, Prices, Slo, Traffic
 
 Live = Mapping[str, Any]  # a table, as in a job file
 LIVE = "live"  # the model source that reads back what is pickled here
@@ -34,6 +34,7 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
     prices: Prices | Live,
     directory: Path,
     slo: Slo | Live | None = None,
+    limits: Limits | Live | None = None,
     budget: Budget | Live | None = None,
     search: Live | None = None,
     labels: Any = None,
@@ -64,6 +65,7 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
         "floor": [_table(one) for one in floor] if isinstance(floor, Sequence) else _table(floor),
         "traffic": _table(traffic),
         "slo": _table(slo),
+        "limits": _table(limits),
         "prices": _table(prices),
         "budget": _table(budget),
         "search": search or {},
@@ -79,7 +81,7 @@ def _table(noun: Any) -> Any:
     """A noun as the table that says the same: its fields that differ from their defaults."""
     if noun is None:
         return {}
-    if not isinstance(noun, Floor | Traffic | Slo | Prices | Budget):
+    if not isinstance(noun, Floor | Traffic | Slo | Limits | Prices | Budget):
         return noun
     table = {f.name: value for f in fields(noun) if (value := getattr(noun, f.name)) != f.default}
     source = table.get("source")

@@ -14,7 +14,7 @@ from farthing.price_sources.base import PriceSource
 from farthing.runtimes.base import Runtime
 from farthing.spec.schema import DataTable, Mistakes, SearchTable, near
 from farthing.traffic import read_trace
-from farthing.types import Budget, Floor, Prices, Slo, Split, Traffic
+from farthing.types import Budget, Floor, Limits, Prices, Slo, Split, Traffic
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SCENARIO_KEYS = {"server": ("rate_per_s", "trace"), "offline": ("num_items", "deadline_s"), "single_stream": ()}
@@ -27,6 +27,7 @@ def check(parts: Mapping[str, Any], mistakes: Mistakes) -> None:
         (_floors, ("floors", "data", "root")),
         (_traffic, ("traffic",)),
         (_slo, ("slo", "traffic")),
+        (_limits, ("limits",)),
         (_prices, ("prices", "job")),
         (_sku, ("prices",)),
         (_budget, ("budget",)),
@@ -168,6 +169,10 @@ def _sku(prices: Prices, mistakes: Mistakes) -> None:
         if sku not in known:
             expected = f"one of the {len(known)} machines with a price {kind} in {prices.source}.{near(sku, known)}"
             mistakes.add("[prices]", key, sku, expected)
+
+
+def _limits(limits: Limits, mistakes: Mistakes) -> None:
+    _positive(limits, "[limits]", ("artifact_bytes", "peak_bytes"), mistakes)
 
 
 def _budget(budget: Budget, mistakes: Mistakes) -> None:

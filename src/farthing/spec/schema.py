@@ -14,12 +14,12 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from farthing.errors import JobError
-from farthing.types import Budget, Floor, MemberRef, Prices, Slo, Traffic
+from farthing.types import Budget, Floor, Limits, MemberRef, Prices, Slo, Traffic
 
 Table = TypeVar("Table")
 
-TABLES = ("model", "data", "floor", "traffic", "slo", "prices", "budget", "search")
-OPTIONAL = frozenset({"slo", "budget", "search"})
+TABLES = ("model", "data", "floor", "traffic", "slo", "limits", "prices", "budget", "search")
+OPTIONAL = frozenset({"slo", "limits", "budget", "search"})
 SHIPPED_PRICES = "snapshot"  # the price table that is read where a sku is named without a source
 
 
@@ -78,6 +78,7 @@ class Draft:
     floors: tuple[Floor, ...]
     traffic: Traffic
     slo: Slo
+    limits: Limits
     prices: Prices
     budget: Budget
     search: SearchTable

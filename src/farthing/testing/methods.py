@@ -1,5 +1,6 @@
 """The laws of `Method`, as checks that any member can be put through."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +33,28 @@ def check_apply(method: Method, source: Pipeline, directory: Path, context: Cont
     for position, (expected, got, twice) in enumerate(zip(original, changed, repeated, strict=True)):
         assert np.array_equal(got, twice), f"{method}: output {position} differs from one time to the next"
         assert got.shape == expected.shape and np.isfinite(got).all(), f"{method}: output {position}, {got.shape}"
-        assert not np.array_equal(got, expected), f"{method} changed nothing in output {position}"
+        if method.changes_answers:
+            assert not np.array_equal(got, expected), f"{method} changed nothing in output {position}"
     if "int8" in method.adds:
         check_is_int8(result, source)
     return result
+
+
+def ready_for(method: Method, source: Pipeline, directory: Path) -> Pipeline:
+    """`source` with the traits that the method needs, as what comes before it in a recipe would leave it."""
+    shutil.copytree(source.directory, directory)
+    return pipelines.write(replace(source, directory=directory, traits=source.traits | method.needs))
+
+
+def check_treats_or_refuses(method: Method, source: Pipeline, directory: Path, context: Context) -> Pipeline | None:
+    """On a model of any family: the laws of `check_apply`, or a BuildError that names the method and says why (None)."""
+    name = type(method).__module__.rpartition(".")[2]
+    try:
+        return check_apply(method, source, directory, context)
+    except BuildError as error:
+        assert str(error).startswith(name), f"a refusal begins with the name of the method, {name}: {error}"
+        assert len(str(error)) > len(name) + 20, f"a refusal says which layer and why: {error}"
+    return None
 
 
 def check_is_int8(result: Pipeline, source: Pipeline) -> None:
