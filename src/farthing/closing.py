@@ -1,74 +1,36 @@
-"""Once the choice is made: the winner timed again, each of its steps left out, its worth reckoned, all of it packed."""
+"""Once the choice is made: each of the winner's steps left out in turn, its worth reckoned, all of it packed."""
 
 import math
 import platform
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
-
-import numpy as np
 
 from farthing import artifact, codec
 from farthing import pipeline as pipelines
 from farthing.artifact import Sample
-from farthing.measurement.service import normalized
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
-from farthing.results import Bar, Candidate, Decision, Measurement, ServiceModel, Trial
+from farthing.results import Bar, Decision, ServiceModel, Trial
 from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, try_build, usd
 from farthing.types import Build, Deployment, MemberRef
 from farthing.units import MILLION
 from farthing.workshop import Workshop, service_of
 
-CONFIRMATIONS = 2  # of measure(): each has several rounds of its own
-
 
 def complete(shop: Workshop, decision: Decision, search: Search) -> Decision:
-    """The decision with its saving re-measured, its waterfall, its break-even, the ranges in which it holds, and a summary."""
+    """The decision with its saving, its waterfall, its break-even, the ranges in which it holds, and a summary."""
     winner = _trial_of(shop, decision, search)
     if decision.verdict == "saves" and winner is not None:
-        saving = _confirmed(shop, winner)
-        winner = replace(winner, candidate=_at(winner.candidate, saving.value * usd(decision.baseline)))
         bars = _waterfall(shop, winner)
         saved = usd(decision.baseline) - usd(winner.candidate)
         decision = replace(
-            _with_chosen(decision, winner.candidate),
-            saving=saving,
+            decision,
+            saving=winner.candidate.figure("cost_ratio"),
             waterfall=bars,
             interaction_usd_per_million=saved - sum(bar.usd_per_million_saved for bar in bars),
         )
     decision = _reckoned(shop, decision, search, winner)
     return replace(decision, summary=_summary(decision), environment=_environment(shop))
-
-
-def _at(candidate: Candidate, usd_per_million: float) -> Candidate:
-    """The candidate with the cost that was measured after the choice: every line of its bill, and its energy, in proportion."""
-    cost = candidate.cost
-    assert cost is not None
-    factor = usd_per_million / cost.usd_per_million
-    lines = tuple(replace(line, quantity=line.quantity * factor, usd=line.usd * factor) for line in cost.lines)
-
-    def scaled(value: float | None) -> float | None:
-        return None if value is None else value * factor
-
-    confirmed = replace(
-        cost,
-        lines=lines,
-        usd_per_million=usd_per_million,
-        usd_per_month=cost.usd_per_month * factor,
-        joules_per_million=scaled(cost.joules_per_million),
-        grams_co2e_per_million=scaled(cost.grams_co2e_per_million),
-    )
-    return replace(candidate, cost=confirmed)
-
-
-def _with_chosen(decision: Decision, chosen: Candidate) -> Decision:
-    """The same choice wherever it stands in the decision."""
-
-    def swapped(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        return tuple(chosen if candidate == decision.chosen else candidate for candidate in candidates)
-
-    return replace(decision, chosen=chosen, candidates=swapped(decision.candidates), front=swapped(decision.front))
 
 
 def pack(shop: Workshop, decision: Decision) -> Decision:
@@ -91,34 +53,6 @@ def pack(shop: Workshop, decision: Decision) -> Decision:
         carried=carried,
     )
     return decision
-
-
-def _confirmed(shop: Workshop, winner: Trial) -> Measurement:
-    """cost(winner) / cost(baseline) from fresh rounds in which the two take turns, after the choice was made.
-
-    In each round the winner's batch is timed against the baseline's; its whole bill is priced again with service times that
-    are as much slower or faster than the fitted ones. The median over rounds, and the order statistics around it.
-    """
-    return shop.store.once("confirmed", codec.digest(winner.candidate.deployment), lambda: _confirmation(shop, winner))
-
-
-def _confirmation(shop: Workshop, winner: Trial) -> Measurement:
-    deployment = winner.candidate.deployment
-    assert winner.directory is not None
-    layout = deployment.threads, deployment.streams
-    shape = deployment.batch_size, int(np.median(shop.lengths))
-    with shop.opened(winner.build, winner.directory, layout) as worker:
-        series = [shop.time(worker, [shape], layout) for _ in range(CONFIRMATIONS)]
-    service = service_of(winner, deployment)
-    fitted_s = replace(service, host_s=0.0).seconds(*shape)
-    factors = [s / fitted_s for times in series for s in normalized(times, shop.reference_s)[0]]
-    costs = sorted(_usd(shop, winner, deployment, _scaled(service, factor)) for factor in factors)
-    baseline_usd = usd(baseline_trial(shop).candidate)
-    return Measurement(
-        name="cost_ratio", value=float(np.median(costs)) / baseline_usd, unit="1",
-        low=costs[1] / baseline_usd, high=costs[-2] / baseline_usd, num_samples=len(costs),
-        protocol="after the choice, in turns with the baseline; median, second least and second largest of the rounds",
-    )  # fmt: skip
 
 
 def _waterfall(shop: Workshop, winner: Trial) -> tuple[Bar, ...]:
@@ -247,8 +181,3 @@ def _environment(shop: Workshop) -> dict[str, str]:
 def _usd(shop: Workshop, trial: Trial, deployment: Deployment, service: ServiceModel) -> float:
     found = screened(shop, trial, deployment, service)
     return math.inf if found is None else found.cost.usd_per_million
-
-
-def _scaled(service: ServiceModel, factor: float) -> ServiceModel:
-    c0, c1, c2, c3 = service.coefficients
-    return replace(service, coefficients=(c0 * factor, c1 * factor, c2 * factor, c3 * factor))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from farthing import closing, finals
+from farthing.confirmation import confirm
 from farthing.drawing import draw
 from farthing.reporting import report
 from farthing.results import Decision
@@ -40,9 +41,9 @@ def optimize(job: Job, *, out: Path, resume: bool = False, progress: Progress = 
 
         shop.stage("drive")  # under real load, and the baseline like them
         kept, driven = finals.drive(shop, baseline, named, certificates)
-        decision = choose(job, shop.profile, kept, driven, search)
 
-        shop.stage("confirm")  # the winner timed again beside the baseline; each of its steps left out in turn
+        shop.stage("confirm")  # what passed timed again, side by side; each of the winner's steps left out in turn
+        decision = choose(job, shop.profile, kept, confirm(shop, named, driven), search)
         decision = closing.pack(shop, closing.complete(shop, decision, search))
         page = report(decision, draw(decision), out)
         progress("done", {"report": str(page), "artifact": str(out / decision.artifact) if decision.artifact else "none"})

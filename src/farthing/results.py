@@ -249,7 +249,7 @@ class Decision:
     summary: str  # one sentence in plain words
     baseline: Candidate
     chosen: Candidate | None
-    saving: Measurement | None  # cost(chosen) / cost(baseline), paired rounds, after the choice
+    saving: Measurement | None  # cost(chosen) / cost(baseline), of rounds in turns that the choice did not go by
     candidates: tuple[Candidate, ...]  # all that were measured, the cheapest first
     front: tuple[Candidate, ...]  # Pareto: no other is cheaper, better and faster
     rejected: tuple[Candidate, ...]

@@ -266,10 +266,14 @@ class Workshop:
 
         return self.store.once("reference", "seconds", compute)
 
+    @property
+    def yardstick(self) -> Yardstick:
+        return Yardstick(worker=self.baseline_worker(), shape=self.reference, expected_s=self.reference_s)
+
     def time(self, worker: Worker, shapes: Sequence[Shape], layout: Layout) -> ServiceTimes:
         return measure(
             worker,
-            Yardstick(worker=self.baseline_worker(), shape=self.reference, expected_s=self.reference_s),
+            self.yardstick,
             shapes=shapes,
             layout=layout,
             joules=self._joules,

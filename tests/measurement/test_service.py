@@ -2,7 +2,7 @@
 
 import pytest
 
-from farthing.measurement.service import ROUNDS, Yardstick, fit_service, measure, normalized
+from farthing.measurement.service import FINAL_ROUNDS, ROUNDS, Yardstick, fit_service, measure, normalized, side_by_side
 from farthing.results import ServiceTimes
 
 SHAPES = [(1, 16), (1, 128), (8, 40), (8, 128), (32, 16), (32, 40)]
@@ -93,3 +93,20 @@ def test_a_sensor_gives_the_watts_of_the_candidates_rounds_alone(monkeypatch):
     assert found.watts == pytest.approx(15.0)
     assert fit_service(found, 0.01).watts == found.watts
     assert timed([], 0.01).watts is None
+
+
+class Told:
+    """A worker whose rounds take the seconds that it was given, in turn."""
+
+    def __init__(self, *seconds):
+        self.seconds = iter(seconds)
+
+    def call(self, function, shapes, least_s):
+        return [next(self.seconds)]
+
+
+def test_side_by_side_takes_a_disturbed_round_again_and_divides_by_the_yardstick_around_it():
+    yardstick = Told(0.01, 0.01, *(0.01, 0.04), *(0.01, 0.012) * FINAL_ROUNDS)
+    candidate = Told(0.1, 9.9, *(0.11,) * FINAL_ROUNDS)
+    (got,) = side_by_side([(candidate, (1, 1))], Yardstick(worker=yardstick, shape=(1, 1), expected_s=0.01))
+    assert got.tolist() == pytest.approx([0.1] * FINAL_ROUNDS)

@@ -9,7 +9,7 @@ from farthing.selection.choose import pareto_front, relaxations
 from farthing.selection.search import Search
 from farthing.types import Floor, Slo
 
-from .builders import build, candidate, certificate
+from .builders import build, candidate, certificate, figure
 
 JOB = SimpleNamespace(
     name="job", digest="d", floors=(Floor(metric="accuracy", max_drop=0.01),), slo=Slo(latency_p99_s=0.05), traffic=None,
@@ -40,6 +40,20 @@ def test_a_tie_goes_to_the_larger_certified_margin():
     narrow = candidate(2.0, build("a"), certificates=[certificate(0.0099)])
     wide = candidate(2.01, build("b"), certificates=[certificate(0.001)])
     assert decide(narrow, wide).chosen is wide
+
+
+def test_costs_are_told_from_rounds_that_the_choice_did_not_go_by():
+    """`a` looked cheaper while choosing and is told dearer: it stays the choice."""
+    ratios = {"a": (0.20, 0.22), "b": (0.21, 0.21)}
+    a, b = (
+        replace(
+            candidate(10.0 * told, build(name), certificates=[certificate(0.005)]),
+            figures=(figure("choosing_ratio", choosing), figure("cost_ratio", told)),
+        )
+        for name, (choosing, told) in ratios.items()
+    )
+    assert decide(a, b).chosen is a
+    assert decide(a, b).chosen.cost.usd_per_million == 2.2
 
 
 def test_nothing_is_an_answer_where_the_baseline_misses_its_ceiling():

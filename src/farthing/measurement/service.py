@@ -17,6 +17,7 @@ ROUNDS = 5
 MOST_ROUNDS = 40  # counting those that were disturbed
 DISTURBED = 1.5
 LEAST_S = 0.06  # of one shape in one round
+FINAL_ROUNDS, FINAL_LEAST_S = 20, 0.12  # of what passed everything: few, so that they may take longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,25 @@ def measure(
         baseline_seconds=tuple((s,) for s in references),
         watts=energy_j / elapsed_s if joules else None,
     )
+
+
+def side_by_side(candidates: Sequence[tuple[Worker, Shape]], yardstick: Yardstick) -> Array:
+    """(candidates, FINAL_ROUNDS) seconds of one batch of each, in turns, as in a machine whose yardstick takes `expected_s`.
+
+    The yardstick is read before and after each round, FINAL_LEAST_S long, and their mean divides it; a round in which either is
+    DISTURBED times off is taken again.
+    """
+    rows: list[list[float]] = []
+    for attempt in range(MOST_ROUNDS):
+        before_s = yardstick.worker.call(session.time_round, [yardstick.shape], FINAL_LEAST_S)[0]
+        seconds = [worker.call(session.time_round, [shape], FINAL_LEAST_S)[0] for worker, shape in candidates]
+        after_s = yardstick.worker.call(session.time_round, [yardstick.shape], FINAL_LEAST_S)[0]
+        quiet = all(1 / DISTURBED < s / yardstick.expected_s < DISTURBED for s in (before_s, after_s))
+        if quiet or attempt >= MOST_ROUNDS - (FINAL_ROUNDS - len(rows)):
+            rows.append([s * 2 * yardstick.expected_s / (before_s + after_s) for s in seconds])
+        if len(rows) == FINAL_ROUNDS:
+            break
+    return np.array(rows).T
 
 
 def normalized(times: ServiceTimes, reference_s: float) -> Array:

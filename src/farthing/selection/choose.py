@@ -119,8 +119,14 @@ def margin(candidate: Candidate) -> float:
 def _cheapest(candidates: Sequence[Candidate]) -> Candidate | None:
     if not candidates:
         return None
-    least = min(map(_usd, candidates))
-    return max((c for c in candidates if _usd(c) <= least * (1 + TIE)), key=lambda c: (margin(c), -_usd(c)))
+    least = min(map(_choosing, candidates))
+    return max((c for c in candidates if _choosing(c) <= least * (1 + TIE)), key=lambda c: (margin(c), -_choosing(c)))
+
+
+def _choosing(candidate: Candidate) -> float:
+    """Its cost in the rounds that only choose; its only cost, where there were none."""
+    choosing, told = candidate.figure("choosing_ratio"), candidate.figure("cost_ratio")
+    return _usd(candidate) if choosing is None or told is None else _usd(candidate) * choosing.value / told.value
 
 
 def _margin(certificate: Certificate) -> float:
