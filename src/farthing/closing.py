@@ -5,9 +5,10 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 
-from farthing import artifact, codec
+from farthing import artifact, codec, plugins
 from farthing import pipeline as pipelines
 from farthing.artifact import Sample
+from farthing.methods.base import Method
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
 from farthing.results import Bar, Decision, ServiceModel, Trial
 from farthing.selection.search import Search
@@ -107,6 +108,8 @@ def _unmeasured(step: str, note: str) -> Bar:
 
 
 def _without(build: Build, step: MemberRef) -> Build:
+    if fallback := plugins.make(Method, step).fallback:  # type: ignore[type-abstract]
+        return fallback
     return replace(build, recipe=tuple(other for other in build.recipe if other != step))
 
 

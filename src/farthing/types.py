@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -208,6 +208,18 @@ class Pipeline:
         return self.directory / self.file
 
 
+class House(Protocol):
+    """What a method needs that is made of other builds."""
+
+    def make(self, build: "Build", directory: Path) -> Pipeline:
+        """The original brought through that build's recipe and conversions. Raises BuildError."""
+        ...
+
+    def answers(self, pipeline: Pipeline, runtime: MemberRef, requests: Sequence[tuple[Any, ...]]) -> Array:
+        """(n, ...) its first output for each request."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a method or conversion needs from the house; the flow fills it in."""
@@ -220,6 +232,7 @@ class Context:
     train: Dataset = field(default_factory=lambda: Dataset(columns=()))  # for methods that learn
     original: Pipeline | None = None  # the model as it came: what a method that distils learns from
     checkpoints: Path | None = None  # a folder of this step alone, where a method that learns keeps how far it came
+    house: House | None = None  # there while a method is applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from farthing import plugins, transform, workbench
 from farthing.certification import Ledger, Race
 from farthing.codec import digest
 from farthing.errors import BuildError, DataError, ModelError, RecipeError
+from farthing.forms.cascade_form import ITEM_DEPENDENT
 from farthing.measurement import measure, session
 from farthing.measurement.service import Yardstick
 from farthing.measurement.session import Shape
@@ -74,6 +75,8 @@ class Workshop:
         """A fresh worker with that build open."""
         with self._new("candidate") as worker:
             worker.call(session.open_build, directory, build.runtime, *layout, build.device_kind)
+            if ITEM_DEPENDENT in pipelines.read(directory).traits:
+                worker.call(session.take_items, self.job.splits.search.requests)
             yield worker
 
     def builder(self) -> Worker:

@@ -16,6 +16,7 @@ SAMPLES = {
     "onnx": ("cnn", "encoder", "forest"),
     "openvino": ("cnn", "encoder"),
     "aoti": ("mlp",),  # a compilation for each
+    "cascade": ("cnn", "encoder"),
     "sklearn": ("forest", "logistic", "hist", "ridge"),
 }
 COMPILES = ("torch_compile",)  # at every opening, for half a minute: one sample stands for all

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from farthing.selection.search import Search
+from farthing.selection.space import pairs
 from farthing.types import MemberRef
 
 from .builders import proposal, trial
@@ -107,3 +108,31 @@ def test_a_cut_that_failed_stops_the_more_daring_ones_but_not_a_repaired_one():
     asked.tell(bare, trial(1.0, bare.build, rejected="race"))
     assert asked.stopped_by(bare_more) is bare
     assert asked.stopped_by(repaired) is None
+
+
+def test_when_nothing_else_is_worth_trying_cut_builds_are_paired_with_the_best_that_convinces():
+    dear, cut = proposal(4.0, "fast", "int8"), proposal(8.0, "fast", "drop", cut="drop", daring=2.0, repaired=True)
+    asked = []
+
+    def record(cuts, best, usd_of, baseline_usd):
+        asked.append((cuts, best, usd_of(best), usd_of(cuts[0])))
+        return [proposal(9.0, "cascade", "cascade")]
+
+    search = Search(proposals=[dear, cut], baseline_usd=100.0, least_trials=1, cascades=record)
+    search.tell(dear, trial(20.0, dear.build))
+    failed = trial(0.0, cut.build, rejected="race")
+    search.tell(cut, replace(failed, candidate=replace(failed.candidate, cost=None)))
+    paired = search.ask()
+    assert paired is not None and paired.build.runtime.name == "cascade"
+    ((cuts, best, best_usd, cut_usd),) = asked
+    assert (cuts, best, best_usd) == ([cut], dear, 20.0) and cut_usd < 20.0
+    search.tell(paired, trial(11.0, paired.build))
+    assert search.ask() is None and len(asked) == 1
+
+
+def test_pairs_say_how_sure_the_cheap_one_must_be():
+    dear, cut = proposal(4.0, "fast", "int8"), proposal(8.0, "fast", "drop", cut="drop")
+    found = pairs([cut], dear, {dear: 20.0, cut: 6.0}.__getitem__, 100.0, feasible=lambda b: True, max_drop=0.01)
+    assert [dict(p.build.recipe[0].knobs)["agreement"] for p in found] == [0.99, 0.98]
+    assert found[0].predicted_speedup == pytest.approx(100 / (6 + 0.3 * 20))
+    assert pairs([cut], dear, {dear: 20.0, cut: 6.0}.__getitem__, 100.0, feasible=lambda b: False, max_drop=0.01) == []

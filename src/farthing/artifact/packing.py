@@ -72,7 +72,7 @@ def _fill(directory: Path, decision: Decision, original_digest: str, carried: Sa
     runtime = plugins.make(Runtime, decision.chosen.deployment.build.runtime)  # type: ignore[type-abstract]
     packed = None if carried is None else sample.drawn(carried)
     seen = clean_room.examine(
-        pipeline, decision.chosen.deployment, packed.items if packed else None, allow_torch=runtime.needs_torch
+        pipeline, decision.chosen.deployment, packed.items if packed else None, allow_torch=runtime.uses_torch(pipeline)
     )
     if packed is not None:
         sample.write(Sample(items=packed.items, original=packed.original, answers=seen.predictions), directory)
@@ -92,7 +92,7 @@ def _manifest(pipeline: Pipeline, decision: Decision, runtime: Runtime, seen: Ex
         deployment=chosen.deployment,
         baseline=decision.baseline.deployment,
         pickled=pipeline.pickled,
-        needs_torch=runtime.needs_torch,
+        needs_torch=runtime.uses_torch(pipeline),
         summary=decision.summary,
         cost=chosen.cost,
         baseline_cost=decision.baseline.cost,

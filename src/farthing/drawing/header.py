@@ -119,7 +119,9 @@ def _saving(decision: Decision) -> Safe:
         return _tile("Verdict", "nothing fits", "no deployment keeps all demands; see what came nearest", class_="tile bad")
     if decision.verdict == "keep" or share is None or share.low is None or share.high is None:
         return _tile("Verdict", "keep", "nothing that is proven good enough costs less", class_="tile")
-    between = join([term("interval"), f" {percent(share.low)} to {percent(share.high)}, measured in rounds that the choice did not go by"])
+    between = join(
+        [term("interval"), f" {percent(share.low)} to {percent(share.high)}, in rounds that the choice did not go by"]
+    )
     money = f"{usd(before.value - after.value)} less each month" if before and after else ""
     return _tile("Saving", percent(share.value), between, money, class_="tile good")
 

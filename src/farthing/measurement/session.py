@@ -17,6 +17,7 @@ from farthing.types import Array, Feeds, MemberRef, Pipeline
 
 State = dict[str, Any]
 Shape = tuple[int, int]  # batch size, length
+REAL_ITEMS, REAL_BATCHES = 128, 16  # that stand for all items of about one length
 
 
 def open_build(state: State, directory: Path, runtime: MemberRef, threads: int, streams: int, device_kind: str) -> float:
@@ -29,6 +30,7 @@ def open_build(state: State, directory: Path, runtime: MemberRef, threads: int, 
     member = plugins.make(Runtime, runtime)  # type: ignore[type-abstract]
     session = member.open(pipeline, threads=threads, streams=streams, device_kind=device_kind)
     state |= {"pipeline": pipeline, "session": session, "streams": streams}
+    state.pop("items", None)
     session.run(pipelines.synthetic(pipeline, 1, 8))
     return time.perf_counter() - started
 
@@ -49,6 +51,12 @@ def answers(state: State, requests: Sequence[tuple[Any, ...]], batch_size: int) 
         for row, position in enumerate(positions):
             rows[position] = output[row]
     return np.stack([row for row in rows if row is not None])
+
+
+def take_items(state: State, requests: Sequence[tuple[Any, ...]]) -> None:
+    """From now on rounds are timed with these requests: for a build whose time depends on what it is asked."""
+    pipeline, _ = _opened(state)
+    state["items"] = pipelines.encode(pipeline, requests)
 
 
 def lengths(state: State, requests: Sequence[tuple[Any, ...]]) -> Array:
@@ -78,18 +86,35 @@ def time_round(state: State, shapes: Sequence[Shape], least_s: float) -> list[fl
         for batch_size, length in shapes:
             session.run(pipelines.synthetic(pipeline, batch_size, length))
         state["warm"] = (key, id(session))
-    return [_seconds(session, pipelines.synthetic(pipeline, b, n), streams, least_s) for b, n in shapes]
+    return [_seconds(session, _batches(state, b, n), streams, least_s) for b, n in shapes]
 
 
-def _seconds(session: Session, feeds: Feeds, streams: int, least_s: float) -> float:
+def _batches(state: State, batch_size: int, length: int) -> list[Feeds]:
+    """One batch of random values; or, where real items were given, batches of those that are nearest to this length."""
+    pipeline, _ = _opened(state)
+    if "items" not in state:
+        return [pipelines.synthetic(pipeline, batch_size, length)]
+    items = [item for item in state["items"] if pipelines.length(item, pipeline) <= length] or state["items"]
+    near = sorted(items, key=lambda item: abs(pipelines.length(item, pipeline) - length))[: max(REAL_ITEMS, batch_size)]
+    draw = np.random.default_rng(0)
+    drawn = [draw.choice(len(near), batch_size) for _ in range(REAL_BATCHES)]
+    pad_to = length if pipelines.varies(pipeline) else None
+    return [pipelines.collate(pipeline, [near[i] for i in some], pad_to=pad_to) for some in drawn]
+
+
+def _seconds(session: Session, batches: Sequence[Feeds], streams: int, least_s: float) -> float:
+    """Of one batch, the mean over whole passes of `batches`."""
     started = time.perf_counter()
-    session.run(feeds)
+    for feeds in batches:
+        session.run(feeds)
     once = time.perf_counter() - started
-    repeats = max(1, round(least_s / max(once, 1e-6)))
+    passes = max(1, round(least_s / max(once, 1e-6)))
+    repeats = passes * len(batches)
 
     def stream() -> None:
-        for _ in range(repeats):
-            session.run(feeds)
+        for _ in range(passes):
+            for feeds in batches:
+                session.run(feeds)
 
     if streams == 1:
         started = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 
 from farthing.errors import BuildError, DataError
 from farthing.results import Profile
-from farthing.types import Context, Feeds, Pipeline
+from farthing.types import Build, Context, Feeds, Pipeline
 
 MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed
@@ -41,6 +41,7 @@ class Method(ABC):
     family: ClassVar[Family] = "precision"
     stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair (structure) or a coder (storage) after it
 
+    produces: ClassVar[str | None] = None  # another form than the one it read; None: the same
     changes_answers: ClassVar[bool] = True  # False: the same numbers, computed or stored in another way
 
     @abstractmethod
@@ -58,6 +59,11 @@ class Method(ABC):
     @abstractmethod
     def predicted_speedup(self, profile: Profile) -> float:
         """Guess, from the profile alone, of time(original) / time(after); orders the search, proves nothing."""
+
+    @property
+    def fallback(self) -> Build | None:
+        """What runs where this step is left out of a recipe that is nothing without it; None: the recipe's other steps."""
+        return None
 
     @property
     def names_layers(self) -> bool:

@@ -35,6 +35,10 @@ class Runtime(ABC):
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         """Load and compile. `threads` per stream. Raises BuildError, MissingExtra."""
 
+    def uses_torch(self, pipeline: Pipeline) -> bool:
+        """Whether this pipeline runs only where torch is installed."""
+        return self.needs_torch
+
     @abstractmethod
     def snippet(self, pipeline: Pipeline) -> str:
         """About five lines of plain code of the runtime's own API that load the model and run `feeds` into `outputs`."""

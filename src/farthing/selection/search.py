@@ -1,12 +1,16 @@
 """Which build to try next: ask and tell. A linear model of log cost learns from every trial what each member is worth here."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from farthing import plugins
+from farthing.methods.base import Method
 from farthing.results import Profile, Trial
-from farthing.selection.space import Feasible, Proposal, builds
+from farthing.selection.space import CASCADE, Feasible, Proposal, allows, builds, pairs
 from farthing.types import Array, Job
 
 PRIOR_SD = 0.5  # of the log of (actual / predicted) cost, per member: predictions are wrong by a factor of e^0.5 = 1.6
@@ -17,7 +21,13 @@ OPTIMISM = 1.0  # standard deviations below the mean at which an untried build i
 def propose(job: Job, profile: Profile, feasible: Feasible, baseline_usd: float) -> "Search":
     """A search over every build that `feasible` allows, whose predictions start from the profile."""
     proposals, skipped = builds(job, profile, feasible)
-    return Search(proposals=proposals, baseline_usd=baseline_usd, skipped=tuple(skipped))
+    drops = [floor.max_drop for floor in job.floors if floor.max_drop is not None]
+    cascades = (
+        partial(pairs, feasible=feasible, max_drop=min(drops))
+        if drops and allows(job, CASCADE) and CASCADE in plugins.names(Method)
+        else None
+    )
+    return Search(proposals=proposals, baseline_usd=baseline_usd, skipped=tuple(skipped), cascades=cascades)
 
 
 @dataclass
@@ -27,6 +37,9 @@ class Search:
     Bayesian linear regression (Bishop 2006, eq. 3.50-3.51) on prior effects N(0, PRIOR_SD^2); the build with the least
     optimistic cost is asked first, and asking ends when no untried build's optimistic cost is below the best one found.
 
+    When nothing else is worth trying, cascades are: of the cheapest builds whose structure was cut, whatever their quality,
+    with the cheapest that convinces.
+
     Quality falls as more is taken away: what contains a recipe that the race turned down is hopeless, and of the settings of
     one method of structure the mildest is tried first, the next only when that keeps the floor.
     """
@@ -35,6 +48,7 @@ class Search:
     baseline_usd: float
     skipped: tuple[tuple[str, str], ...] = ()  # (member, why it cannot pay here)
     least_trials: int = 3  # that end in a price, before the model's word is taken
+    cascades: Callable[..., list[Proposal]] | None = None  # `space.pairs`, for this job
     _trials: dict[Proposal, Trial] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +59,30 @@ class Search:
 
         Until something that keeps the floor has been priced, builds whose recipe changes no number come first.
         """
+        found = self._next()
+        if found is None and self._pair():
+            found = self._next()
+        return found
+
+    def _pair(self) -> bool:
+        """Propose cascades, once; whether there are any."""
+        convincing = [(usd, p) for p, usd, trial in self._told() if trial.convincing]
+        if self.cascades is None or not convincing:
+            return False
+        best_usd, best = min(convincing, key=lambda pair: pair[0])
+        cut = [p for p in self._trials if p.cut and self._usd_of(p) < best_usd]
+        proposed = self.cascades(cut, best, self._usd_of, self.baseline_usd)
+        self.cascades = None
+        self.proposals = [*self.proposals, *proposed]
+        self._names = sorted({name for p in self.proposals for name in p.features})
+        return bool(proposed)
+
+    def _usd_of(self, proposal: Proposal) -> float:
+        """Measured, or expected of what was turned down before it was timed."""
+        cost = self._trials[proposal].candidate.cost
+        return self.predicted_usd(proposal) if cost is None else cost.usd_per_million
+
+    def _next(self) -> Proposal | None:
         untried = [p for p in self.untried() if self.stopped_by(p) is None and not self._waits(p)]
         if not untried:
             return None

@@ -1,7 +1,7 @@
 """What may be tried: every build that forms and traits allow, with its predicted speed, and the deployments of a build."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import get_args
@@ -10,9 +10,12 @@ from farthing import plugins
 from farthing.methods.base import Family, Method
 from farthing.results import Profile
 from farthing.runtimes.base import Runtime
-from farthing.types import Build, Deployment, Job
+from farthing.types import Build, Deployment, Job, MemberRef
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+CASCADE = "cascade"  # the method that joins two measured builds, and the runtime that runs them
+MOST_PAIRS, AGREEMENTS = 2, (1.0, 2.0)  # agreement 1 - max_drop, and half as strict: what differs is not always worse
+EXPECTED_ASKED = 0.3  # of the items, before anything is known
 DELAYS_S = (0.0, 0.002, 0.005, 0.01, 0.02)
 
 Feasible = Callable[[Build], bool]
@@ -53,6 +56,32 @@ def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposa
     return proposals, skipped
 
 
+def pairs(
+    cut: Sequence[Proposal],
+    best: Proposal,
+    usd_of: Callable[[Proposal], float],
+    baseline_usd: float,
+    *,
+    feasible: Feasible,
+    max_drop: float,
+) -> list[Proposal]:
+    """Cascades of the cheapest `cut` builds with `best`: the first tells how sure it must be (`AGREEMENTS`, in drops)."""
+    found = []
+    for cheap in sorted(cut, key=usd_of)[:MOST_PAIRS]:
+        for drops in AGREEMENTS:
+            knobs = (("agreement", 1 - drops * max_drop), ("cheap", cheap.build), ("dear", best.build))
+            recipe, runtime = (MemberRef(name=CASCADE, knobs=knobs),), MemberRef(name=CASCADE)
+            build = Build(recipe=recipe, runtime=runtime, device_kind=best.build.device_kind)
+            speedup = baseline_usd / (usd_of(cheap) + EXPECTED_ASKED * usd_of(best))
+            if feasible(build):
+                found.append(Proposal(build=build, predicted_speedup=speedup))
+    return found
+
+
+def allows(job: Job, method: str) -> bool:
+    return job.methods is None or method in job.methods
+
+
 def deployments(build: Build, job: Job, *, threads: int, streams: int, varied_lengths: bool) -> list[Deployment]:
     """Every batching worth simulating for one way of using the cores."""
     sizes = BATCH_SIZES[:1] if job.traffic.scenario == "single_stream" else BATCH_SIZES
@@ -71,7 +100,7 @@ def _settings(job: Job, profile: Profile) -> tuple[list[Method], list[tuple[str,
     settings: list[Method] = []
     skipped: list[tuple[str, str]] = []
     for name in plugins.names(Method):
-        if job.methods is not None and name not in job.methods:
+        if not allows(job, name):
             skipped.append((name, "the job does not list it under search.methods"))
             continue
         proposed = plugins.load(Method, name).propose(profile)  # type: ignore[type-abstract]

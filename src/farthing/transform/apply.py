@@ -3,16 +3,22 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from farthing import codec, plugins
 from farthing import pipeline as pipelines
 from farthing.conversions.base import Conversion
 from farthing.methods.base import Method
+from farthing.runtimes.base import Runtime
 from farthing.transform.check import Step, check
 from farthing.transform.verify import verify
-from farthing.types import Build, Context, Pipeline
+from farthing.types import Array, Build, Context, MemberRef, Pipeline
+
+ANSWER_BATCH = 32
 
 
 def apply(original: Pipeline, build: Build, directory: Path, context: Context, *, cache: Path | None = None) -> Pipeline:
@@ -35,13 +41,14 @@ def apply(original: Pipeline, build: Build, directory: Path, context: Context, *
 
 def _carry_out(plan: Sequence[Step], original: Pipeline, directory: Path, context: Context, cache: Path) -> Pipeline:
     origin = (codec.digest_tree(original.directory), codec.digest(context))
+    house = _House(original, context, cache)
     current = original
     for number, step in enumerate(plan, 1):
         if number == len(plan) and step.kind == "method":
             place = cache / codec.digest((origin, tuple((s.kind, s.ref) for s in plan)))
-            return _take(step, current, directory, replace(context, checkpoints=place.with_suffix(".learning")))
+            return _take(step, current, directory, replace(context, checkpoints=place.with_suffix(".learning"), house=house))
         prefix = tuple((s.kind, s.ref) for s in plan[:number])
-        current = _shared(step, current, context, cache / codec.digest((origin, prefix)))
+        current = _shared(step, current, replace(context, house=house), cache / codec.digest((origin, prefix)))
     shutil.copytree(current.directory, directory, dirs_exist_ok=True)
     return pipelines.read(directory)
 
@@ -56,6 +63,27 @@ def _shared(step: Step, source: Pipeline, context: Context, place: Path) -> Pipe
         making.rename(place)
         shutil.rmtree(learning, ignore_errors=True)
     return pipelines.read(place)
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """What `Context.house` promises, with this call's original, context and cache."""
+
+    original: Pipeline
+    context: Context
+    cache: Path
+
+    def make(self, build: Build, directory: Path) -> Pipeline:
+        return apply(self.original, build, directory, self.context, cache=self.cache)
+
+    def answers(self, pipeline: Pipeline, runtime: MemberRef, requests: Sequence[tuple[Any, ...]]) -> Array:
+        session = plugins.make(Runtime, runtime).open(pipeline, threads=self.context.threads, streams=1)  # type: ignore[type-abstract]
+        encoded = pipelines.encode(pipeline, requests)
+        order = sorted(range(len(encoded)), key=lambda i: pipelines.length(encoded[i], pipeline))
+        parts = [order[i : i + ANSWER_BATCH] for i in range(0, len(order), ANSWER_BATCH)]
+        answers = [np.array(session.run(pipelines.collate(pipeline, [encoded[i] for i in part]))[0]) for part in parts]
+        session.close()
+        return np.concatenate(answers)[np.argsort(order, kind="stable")]
 
 
 def _take(step: Step, source: Pipeline, directory: Path, context: Context) -> Pipeline:

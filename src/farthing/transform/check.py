@@ -42,7 +42,7 @@ def check(form: str, traits: Traits, build: Build) -> Plan:
         for plan in plans:
             for route in _routes(plan, form, traits, method.consumes):
                 here, had = _end(route, form, traits)
-                step = Step(kind="method", ref=ref, form=here, traits=had - method.drops | method.adds)
+                step = Step(kind="method", ref=ref, form=method.produces or here, traits=had - method.drops | method.adds)
                 longer.append((*route, step))
         if not longer:
             raise RecipeError(_no_route(f"step {number} ({ref}) consumes", method.consumes, plans, form, traits))
