@@ -1,16 +1,18 @@
 """Blocks taken out: fewer of them, the least needed first, and refused by name where there is no stack."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from farthing.diagnosis import diagnose
 from farthing.errors import BuildError
 from farthing.forms import torch_form
 from farthing.methods.layer_drop import LayerDrop
 from farthing.testing import methods as laws
 from farthing.testing.profiles import encoder_profile
 
-from .originals import context_for, conv_net, cosine, deep_encoder
+from .originals import context_for, conv_net, cosine, deep_encoder, rows
 
 
 def test_the_laws_hold_and_the_blocks_are_gone(tmp_path: Path) -> None:
@@ -56,11 +58,17 @@ def test_a_model_without_a_stack_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_it_is_proposed_where_blocks_take_the_time_and_there_is_something_to_learn_from() -> None:
-    from dataclasses import replace
-
-    profile = replace(encoder_profile(), num_train=1000)
+    layers = tuple((f"encoder.layer.{i}.{name}", 0.1) for i in range(6) for name in ("query", "up", "down"))
+    profile = replace(encoder_profile(), num_train=1000, sensitivities=(*layers, ("head", 0.1)))
     mild, middle, daring = LayerDrop.propose(profile)
     assert [m.keep for m in (mild, middle, daring)] == [0.667, 0.5, 0.333]
     assert 1.2 < mild.predicted_speedup(profile) < middle.predicted_speedup(profile) < daring.predicted_speedup(profile) < 3
     assert "train split, which has 0" in LayerDrop.propose(encoder_profile())
-    assert "no stack" in LayerDrop.propose(replace(profile, ops=profile.ops[:10]))
+    assert "no stack" in LayerDrop.propose(replace(profile, sensitivities=layers[:6]))
+
+
+def test_it_is_proposed_for_a_real_encoder_from_its_real_diagnosis(tmp_path: Path) -> None:
+    source = deep_encoder(tmp_path / "source")
+    requests = list(zip(*rows(source, 40), strict=True))
+    profile = diagnose(source, requests, encoder_profile().device, calibration=context_for(source).calibration)
+    assert [m.keep for m in LayerDrop.propose(replace(profile, num_train=1000))] == [0.75, 0.5, 0.25]

@@ -70,17 +70,20 @@ class LayerDrop(Method):
 
 
 def _stack_of(profile: Profile) -> tuple[int, float]:
-    """(number of blocks, share of the operators' time) of the stack that takes the most time."""
+    """(number of blocks, about what share of the operators' time) of the stack that holds most of the layers with weights.
+
+    A profile adds up operators by shape, whatever layer they come from; where layers stand is told by the sensitivities.
+    """
     numbers: dict[str, set[str]] = {}
-    seconds: dict[str, float] = {}
-    for op in profile.ops:
-        if match := _NUMBERED.match(f"{op.name}."):
+    num_layers: dict[str, int] = {}
+    for path, _ in profile.sensitivities:
+        if match := _NUMBERED.match(f"{path}."):
             numbers.setdefault(match["stack"], set()).add(match["number"])
-            seconds[match["stack"]] = seconds.get(match["stack"], 0.0) + op.seconds
-    if not seconds:
+            num_layers[match["stack"]] = num_layers.get(match["stack"], 0) + 1
+    if not num_layers:
         return 0, 0.0
-    stack = max(seconds, key=lambda name: seconds[name])
-    return len(numbers[stack]), seconds[stack] / sum(op.seconds for op in profile.ops)
+    stack = max(num_layers, key=lambda name: num_layers[name])
+    return len(numbers[stack]), num_layers[stack] / len(profile.sensitivities)
 
 
 def _longest_stack(module: "torch.nn.Module") -> tuple[str, list["torch.nn.Module"]]:
