@@ -3,39 +3,46 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from farthing import pipeline as pipelines
 from farthing.errors import BuildError
 from farthing.methods.base import Family, Method
 from farthing.results import Profile
-from farthing.types import Array, Context, Dataset, Pipeline
+from farthing.types import Array, Context, Feeds, Pipeline
 
 if TYPE_CHECKING:
     import torch
 
-ANSWER_BATCH = 64
+    from farthing.training.distances import Distance
+    from farthing.training.lessons import Lesson
+    from farthing.training.matching import Learner, Matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distil(Method):
-    """Minimizes, over the train split, with z_s what the student answers and z_t what the original does:
+    """Minimizes the distance of the student's answers z_s to the original's z_t, and to the labels y, over the train split:
 
-    classes (labels that are indices of the answer's last axis): (1 - a) H(y, s(z_s)) + a T^2 H(s(z_t / T), s(z_s / T)), s the
-    softmax (Hinton et al., arXiv 1503.02531); without labels a is 1. Vectors of 8 and more: 1 - cos(z_s, z_t). Anything else:
-    (z_s - z_t)^2 over the variance of z_t.
+    soft, (1 - a) H(y, s(z_s)) + a T^2 H(s(z_t / T), s(z_s / T)) (Hinton et al., arXiv 1503.02531); forward or reverse,
+    -log s(z_s)_y + a T^2 KL, of s(z_t / T) from s(z_s / T) or the other way. Without labels the term of y is left out; what is
+    no class is compared as a direction or a number (`training.distances`).
 
-    temperature: T. soft: a, the weight of the original's answers against the labels. num_items: so many requests of the train
-    split at most, drawn by the seed. epochs, learning_rate: see `training.Schedule`.
+    hidden, attention: weights of what is added for blocks that compute differently (`training.matching`): their hidden states
+    (TinyBERT, arXiv 1909.10351), and the relations of their attention (MiniLM, arXiv 2002.10957) or, of convolutions, where
+    they look (arXiv 1612.03928). 0: not looked at.
+    temperature: T. soft: a. num_items: so many requests of the train split at most, drawn by the seed. epochs, learning_rate:
+    see `training.Schedule`.
     """
 
     epochs: int = 3
     learning_rate: float = 3e-4
     num_items: int = 8000
+    divergence: str = "soft"
     temperature: float = 2.0
     soft: float = 0.9
+    hidden: float = 0.0
+    attention: float = 0.0
 
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs: ClassVar[frozenset[str]] = frozenset({"cut", "float_weights"})
@@ -44,27 +51,16 @@ class Distil(Method):
     family: ClassVar[Family] = "repair"
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        import torch
-
-        from farthing.forms import torch_form
-        from farthing.training import Schedule, fit
-
+        if self.hidden < 0 or self.attention < 0:
+            raise BuildError(f"distil: hidden and attention are weights of 0 or more, not {self.hidden:g}, {self.attention:g}")
         if context.original is None or not len(context.train):
-            raise BuildError("distil learns from the train split, which is empty: give the job one (splits: train = 0.5)")
-        torch.set_num_threads(context.threads)
-        requests, labels = _training(context.train, self.num_items, context.seed)
-        encoded = pipelines.encode(source, requests)
-        lengths = np.array([pipelines.length(e, source) for e in encoded])
-        answers = _answers(context.original, encoded, lengths)
-        student = torch_form.load(source).requires_grad_(True)
-        distance = self._distance(labels, answers)
+            raise BuildError("distil: it learns from the train split, which is empty: give the job one (splits: train = 0.5)")
+        try:
+            student = self._taught(source, context, context.original)
+        except BuildError as error:
+            raise BuildError(str(error) if str(error).startswith("distil") else f"distil: {error}") from error
+        from farthing.forms import torch_form
 
-        def loss(module: "torch.nn.Module", items: Array) -> "torch.Tensor":
-            feeds = pipelines.collate(source, [encoded[i] for i in items])
-            return distance(torch_form.first(module(*torch_form.tensors(feeds, source.inputs))).float(), items)
-
-        schedule = Schedule(epochs=self.epochs, learning_rate=self.learning_rate, seed=context.seed)
-        fit(student, loss, lengths, schedule=schedule, checkpoints=context.checkpoints)
         return torch_form.derive(student, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
@@ -74,52 +70,48 @@ class Distil(Method):
     def predicted_speedup(self, profile: Profile) -> float:
         return 1.0  # it only repairs
 
-    def _distance(self, labels: Array | None, answers: "torch.Tensor") -> Callable[["torch.Tensor", Array], "torch.Tensor"]:
-        from torch.nn import functional
+    def _taught(self, source: Pipeline, context: Context, original: Pipeline) -> "torch.nn.Module":
+        import torch
 
-        classes = answers.ndim == 2 and _are_classes(labels, answers.shape[1])
-        if classes:
-            assert labels is not None
-            import torch
+        from farthing.forms import torch_form
+        from farthing.training import Schedule, fit
+        from farthing.training.distances import Likeness, check_alike
+        from farthing.training.lessons import lesson
+        from farthing.training.matching import Matching
 
-            truth, T = torch.from_numpy(labels.astype(np.int64)), self.temperature
-            targets = (answers / T).softmax(-1)
+        torch.set_num_threads(context.threads)
 
-            def soft_and_hard(got: "torch.Tensor", items: Array) -> "torch.Tensor":
-                soft = functional.cross_entropy(got / T, targets[items]) * T**2
-                return self.soft * soft + (1 - self.soft) * functional.cross_entropy(got, truth[items])
+        def ask(module: torch.nn.Module, feeds: Feeds) -> torch.Tensor:
+            return torch_form.first(module(*torch_form.tensors(feeds, source.inputs))).float()
 
-            return soft_and_hard
-        if answers.ndim == 2 and answers.shape[1] >= 8:
-            return lambda got, items: (1 - functional.cosine_similarity(got, answers[items], dim=-1)).mean()
-        variance = answers.var().clamp_min(1e-12)
-        return lambda got, items: ((got - answers[items]) ** 2).mean() / variance
-
-
-def _training(train: Dataset, most: int, seed: int) -> tuple[list[tuple[Any, ...]], Array | None]:
-    """Requests, and their labels where each has one of its own: a pair's label is about both of its texts."""
-    requests, labels = train.requests, None if train.pair else train.labels
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(requests))[:most])
-    return [requests[i] for i in drawn], None if labels is None else labels[drawn]
-
-
-def _are_classes(labels: Array | None, width: int) -> bool:
-    if labels is None or labels.dtype.kind not in "iu" or width < 2:
-        return False
-    return 0 <= int(labels.min()) <= int(labels.max()) < width
+        student, teacher = torch_form.load(source), torch_form.load(original)
+        taught = lesson(source, context, teacher, ask, num_items=self.num_items)
+        probe = taught.feeds(np.arange(min(2, len(taught))))
+        with torch.no_grad():
+            check_alike(ask(student, probe), taught.answers)
+        distance = Likeness(divergence=self.divergence, temperature=self.temperature, weight=self.soft).to(
+            taught.answers, taught.labels
+        )
+        schedule = Schedule(epochs=self.epochs, learning_rate=self.learning_rate, seed=context.seed)
+        if not (self.hidden or self.attention):
+            fit(student, _answers_alone(taught, distance), taught.lengths, schedule=schedule, checkpoints=context.checkpoints)
+            return student
+        matching = Matching(teacher, ask, hidden=self.hidden, attention=self.attention)
+        learner = matching.learner(student, probe, context.seed)
+        loss = _answers_and_blocks(taught, distance, matching)
+        fit(learner, loss, taught.lengths, schedule=schedule, checkpoints=context.checkpoints)
+        return learner.student
 
 
-def _answers(original: Pipeline, encoded: list[tuple[Array, ...]], lengths: Array) -> "torch.Tensor":
-    """(n, ...) the original's first output for every request."""
-    import torch
+def _answers_alone(lesson: "Lesson", distance: "Distance") -> Callable[["torch.nn.Module", Array], "torch.Tensor"]:
+    return lambda module, items: distance(lesson.ask(module, lesson.feeds(items)), items)
 
-    from farthing.forms import torch_form
 
-    teacher = torch_form.load(original)
-    order = np.argsort(lengths, kind="stable")
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(order), ANSWER_BATCH):
-            feeds = pipelines.collate(original, [encoded[i] for i in order[start : start + ANSWER_BATCH]])
-            parts.append(torch_form.first(teacher(*torch_form.tensors(feeds, original.inputs))).float())
-    return torch.cat(parts)[torch.from_numpy(np.argsort(order, kind="stable"))]
+def _answers_and_blocks(
+    lesson: "Lesson", distance: "Distance", matching: "Matching"
+) -> Callable[["Learner", Array], "torch.Tensor"]:
+    def loss(learner: "Learner", items: Array) -> "torch.Tensor":
+        answers, apart = matching.loss(learner, lesson.feeds(items))
+        return distance(answers, items) + apart
+
+    return loss
