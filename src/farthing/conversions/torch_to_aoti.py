@@ -23,7 +23,7 @@ class TorchToAoti(Conversion):
 
     source: ClassVar[str] = "torch"
     target: ClassVar[str] = "aoti"
-    carries: ClassVar[frozenset[str]] = Conversion.carries | {"bf16"}
+    stops: ClassVar[frozenset[str]] = Conversion.stops - {"bf16"}
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         from farthing.forms import torch_form

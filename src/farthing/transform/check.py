@@ -86,7 +86,7 @@ def _routes(plan: Plan, form: str, traits: Traits, targets: frozenset[str]) -> l
 
 
 def _carries(conversion: str, traits: Traits) -> bool:
-    return traits <= plugins.load(Conversion, conversion).carries  # type: ignore[type-abstract]
+    return not traits & plugins.load(Conversion, conversion).stops  # type: ignore[type-abstract]
 
 
 def _end(plan: Plan, form: str, traits: Traits) -> tuple[str, Traits]:
