@@ -22,6 +22,8 @@ WIDTH = 3
 
 
 class Edge(Conversion):
+    stops = frozenset({"half", "int8"})
+
     runs: ClassVar[list[str]] = []  # names of the conversions that were really run
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
@@ -44,7 +46,7 @@ class RawToGraph(Edge):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawToCode(Edge):
     source, target = "raw", "code"
-    carries = FLOAT | {"half"}
+    stops = frozenset({"int8"})
 
 
 class Scaling(Method):

@@ -43,7 +43,7 @@ def test_forms_and_traits_are_folded() -> None:
 
 def test_an_untouched_model_is_converted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the conversion would carry what the method adds: then all builds share its result."""
-    monkeypatch.setattr(RawToGraph, "carries", FLOAT | {"half"})
+    monkeypatch.setattr(RawToGraph, "stops", frozenset())
     assert steps("raw", build("half", runtime="engine")) == ["raw_to_graph", "half"]
 
 
