@@ -19,6 +19,7 @@ class TorchToOpenVino(Conversion):
 
     def convert(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
         from farthing.forms import torch_form
+        from farthing.forms.packed import Packed
 
         openvino = openvino_form.openvino()
         module = torch_form.load(source)
@@ -29,9 +30,11 @@ class TorchToOpenVino(Conversion):
                 model = openvino.convert_model(module, example_input=arguments)
             except openvino_form.failures() as error:
                 raise BuildError(f"OpenVINO cannot read {type(module).__name__}: {error}") from error
+        if isinstance(module, Packed):
+            openvino_form.keep_packed(model, module.tensors)
         file = openvino_form.save(model, source, directory)
         result = derive(source, directory, form=self.target, file=file, pickled=False)
         before = torch_form.TorchSession(module, source.inputs, threads=context.threads)
-        after = openvino_form.OpenVinoSession(result, threads=context.threads, streams=1)
+        after = openvino_form.OpenVinoSession(result, threads=context.threads, streams=1, exact=True)
         self.check(before.run, after.run, source, context)
         return result

@@ -1,5 +1,6 @@
 """The form `openvino`: how a graph is written and compiled; OpenVINO is imported late and needs no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -8,17 +9,21 @@ from farthing.errors import BuildError, MissingExtra
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 FILE = "model.xml"
+HALF_BYTE = 4  # bits
+EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
 class OpenVinoSession:
     """`streams` infer requests of one compiled graph: a request serves one call at a time, a queue hands out the idle ones."""
 
-    def __init__(self, pipeline: Pipeline, *, threads: int, streams: int) -> None:
-        """Raises BuildError if OpenVINO cannot compile the graph, and MissingExtra."""
+    def __init__(self, pipeline: Pipeline, *, threads: int, streams: int, exact: bool = False) -> None:
+        """Raises BuildError if OpenVINO cannot compile the graph, and MissingExtra.
+
+        Where weights are packed the CPU plugin rounds activations to 8 bits in groups on the way, unless it is to be `exact`.
+        """
+        settings = options(pipeline, threads=threads, streams=streams) | (EXACT if exact else {})
         try:
-            compiled = (
-                openvino().Core().compile_model(pipeline.path, "CPU", options(pipeline, threads=threads, streams=streams))
-            )
+            compiled = openvino().Core().compile_model(pipeline.path, "CPU", settings)
         except RuntimeError as error:
             raise BuildError(f"OpenVINO cannot compile {pipeline.file}: {error}") from error
         self._idle: SimpleQueue[Any] = SimpleQueue()
@@ -63,6 +68,41 @@ def save(model: Any, source: Pipeline, directory: Path) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     ov.save_model(model, directory / FILE, compress_to_fp16=False)
     return FILE
+
+
+def keep_packed(model: Any, tensors: Mapping[str, Any]) -> int:
+    """Put codes in the place of the float weights of linear layers, as the CPU plugin reads them; how many layers that are.
+
+    `tensors`: name of a parameter inside the `Packed` module -> its `PackedTensor`. Constant(u4 or u8) -> Convert -> Subtract
+    zero -> Multiply scale -> Reshape: weights stay in that type in memory and are decoded inside the product.
+    """
+    by_path = {f"__module.module.{name.removesuffix('.weight')}/": tensor for name, tensor in tensors.items()}
+    products = [op for op in model.get_ops() if op.get_type_name() == "MatMul"]
+    num_kept = 0
+    for product in products:
+        tensor = next((t for path, t in by_path.items() if product.get_friendly_name().startswith(path)), None)
+        weight = product.input_value(1).get_node()
+        if tensor is not None and tensor.levels is None and list(weight.output(0).shape) == list(tensor.shape):
+            product.input(1).replace_source_output(_decoded(tensor).output(0))
+            num_kept += 1
+    return num_kept
+
+
+def _decoded(tensor: Any) -> Any:
+    """The nodes that give a packed weight in float32."""
+    from openvino import opset13 as ops
+
+    ov = openvino()
+    num_outputs, num_groups = tensor.scale.shape
+    kind = ov.Type.u8 if tensor.bits > HALF_BYTE else ov.Type.u4
+    codes = tensor.codes().numpy().reshape(num_outputs, num_groups, -1)
+    value = ops.convert(ops.constant(codes, dtype=kind), "f32")
+    if tensor.zero is not None:
+        zero = tensor.zero.float().numpy()[..., None]
+        whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2**tensor.bits)
+        value = ops.subtract(value, ops.convert(ops.constant(zero, dtype=kind), "f32") if whole else ops.constant(zero))
+    value = ops.multiply(value, ops.constant(tensor.scale.float().numpy()[..., None]))
+    return ops.reshape(value, ops.constant(list(tensor.shape)), special_zero=False)
 
 
 def openvino() -> Any:
