@@ -161,3 +161,17 @@ def test_more_items_tighten_the_bounds() -> None:
         found = bounds(ask(metric, labels=labels), ALPHA, 0)
         widths = [found.at(m)[1] - found.at(m)[0] for m in (N, 4 * N, 16 * N)]
         assert widths[0] == pytest.approx(2 * widths[1], rel=0.1) == pytest.approx(4 * widths[2], rel=0.1)
+
+
+@pytest.mark.parametrize("metric", ["spearman", "macro_f1", "roc_auc"])
+def test_a_statistic_is_never_bounded_tighter_than_either_method(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wider wins on both sides, whichever it is."""
+    labels = (LABELS > 0.3).astype(int) if metric != "spearman" else LABELS
+    original, candidate = (ORIGINAL > 0.3, CANDIDATE > 0.3) if metric == "macro_f1" else (ORIGINAL, CANDIDATE)
+    question = ask(
+        metric, *(np.asarray(v, np.int64 if metric == "macro_f1" else np.float64) for v in (original, candidate)), labels
+    )
+    lower, upper, _ = module._bca(question, ALPHA, 0)
+    low, high = at_hand(bounds(question, ALPHA, 0))
+    normal_low, normal_high = at_hand(quick_bounds(question, ALPHA, 0))
+    assert low == pytest.approx(min(lower, normal_low)) and high == pytest.approx(max(upper, normal_high))

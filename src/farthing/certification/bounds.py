@@ -32,6 +32,8 @@ class Bounds:
 def bounds(question: Question, alpha: float, seed: int) -> Bounds:
     """What a certificate rests on: exact or score-based for proportions, BCa bootstrap for everything else.
 
+    Of a statistic (Spearman, macro F1, ROC AUC, ...) the wider of BCa and the normal bound of its influence function: at 200
+    items and a level of 1.67%, BCa alone lets through up to 1.8% for Spearman and 4.9% for macro F1, the wider 1.6% and 3.6%.
     Above INFLUENCE_ABOVE items, and for metrics that cannot be resampled, the influence function.
     """
     if question.metric.binary:
@@ -40,18 +42,28 @@ def bounds(question: Question, alpha: float, seed: int) -> Bounds:
     if large or not question.metric.resamples or len(question) < FEWEST_ITEMS:
         return quick_bounds(question, alpha, seed)
     lower, upper, num_resamples = _bca(question, alpha, seed)
-    return _scaled(question, (lower, upper), alpha, seed, f"paired BCa bootstrap, {num_resamples} resamples")
+    protocol = f"paired BCa bootstrap, {num_resamples} resamples"
+    if question.metric.kind == "statistic" and question.influence is not None:
+        width = _normal_width(question, alpha, seed)
+        lower, upper = min(lower, question.drop - width), max(upper, question.drop + width)
+        protocol += ", never tighter than the influence function's"
+    return _scaled(question, (lower, upper), alpha, seed, protocol)
 
 
 def quick_bounds(question: Question, alpha: float, seed: int) -> Bounds:
     """The same without resampling where there is a closed form: drop +- t(n - 1) sd(influence) / sqrt(n)."""
     if question.metric.binary:
         return _proportion_bounds(question, alpha)
-    n = len(question)
-    width = float(stdtrit(n - 1, 1 - alpha)) * spread(question, seed) / math.sqrt(n) if n > 1 else math.inf
+    width = _normal_width(question, alpha, seed)
     return _scaled(
         question, (question.drop - width, question.drop + width), alpha, seed, "influence function of the paired drop"
     )
+
+
+def _normal_width(question: Question, alpha: float, seed: int) -> float:
+    """t(n - 1) sd(influence) / sqrt(n)"""
+    n = len(question)
+    return float(stdtrit(n - 1, 1 - alpha)) * spread(question, seed) / math.sqrt(n) if n > 1 else math.inf
 
 
 def spread(question: Question, seed: int) -> float:
