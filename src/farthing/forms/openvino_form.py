@@ -93,7 +93,7 @@ def _decoded(tensor: Any) -> Any:
     from openvino import opset13 as ops
 
     ov = openvino()
-    num_outputs, num_groups = tensor.scale.shape
+    num_outputs, num_groups = tensor.shape[0], tensor.scale.shape[1]
     kind = ov.Type.u8 if tensor.bits > HALF_BYTE else ov.Type.u4
     codes = tensor.codes().numpy().reshape(num_outputs, num_groups, -1)
     value = ops.convert(ops.constant(codes, dtype=kind), "f32")
@@ -101,7 +101,8 @@ def _decoded(tensor: Any) -> Any:
         zero = tensor.zero.float().numpy()[..., None]
         whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2**tensor.bits)
         value = ops.subtract(value, ops.convert(ops.constant(zero, dtype=kind), "f32") if whole else ops.constant(zero))
-    value = ops.multiply(value, ops.constant(tensor.scale.float().numpy()[..., None]))
+    scale = tensor.scale.float().expand(num_outputs, -1).contiguous().numpy()
+    value = ops.multiply(value, ops.constant(scale[..., None]))
     return ops.reshape(value, ops.constant(list(tensor.shape)), special_zero=False)
 
 
