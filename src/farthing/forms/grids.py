@@ -131,16 +131,22 @@ def weights(module: nn.Module, method: str, *, but: Collection[str] = ()) -> lis
     return found
 
 
+def layers(module: nn.Module, method: str) -> dict[str, str]:
+    """The paths of the layers whose `weights` are worth packing, each by itself: what `kept_in_float` looks through."""
+    paths = (name.rpartition(".")[0] for name, _ in weights(module, method))
+    return {path: path for path in paths}
+
+
 def pack(module: nn.Module, method: str, grid_of: Callable[[str], Grid], *, but: Collection[str] = ()) -> Packed:
     """`module` with each of its `weights` on the grid that `grid_of` gives for its name."""
     found = weights(module, method, but=but)
     return Packed(module, {name: grid_of(name).coded(weight.detach().float()).packed() for name, weight in found})
 
 
-def check_bits(method: str, bits: int, least: int, most: int, why: str = "") -> None:
+def check_bits(method: str, bits: int, least: int, most: int, knob: str = "bits") -> None:
     """Raises BuildError, beginning with `method`, for bits outside of least to most."""
     if not least <= bits <= most:
-        raise BuildError(f"{method}: bits lie between {least} and {most}{why}, not {bits}")
+        raise BuildError(f"{method}: {knob} lie between {least} and {most}, not {bits}")
 
 
 def stored(scale: torch.Tensor) -> torch.Tensor:
