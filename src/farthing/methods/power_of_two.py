@@ -22,8 +22,8 @@ class PowerOfTwo(Method):
 
     activation_bits: 0 leaves activations alone. Else inputs of linear and convolution layers that are never negative, and
     skewed to small values, on all calibration batches are rounded to 2^k too (`forms.log_inputs`). No runtime here shifts
-    instead of multiplying: weights are decoded when the model is opened, products are float32, and rounding activations costs time. It
-    tells what a device that shifts would answer, and is never proposed. On OpenVINO weights are stored as float32.
+    instead of multiplying: weights are decoded when the model is opened, products are float32, and rounding activations costs
+    time. It tells what a device that shifts would answer, and is never proposed. On OpenVINO weights are stored as float32.
     """
 
     bits: int = 4
