@@ -1,10 +1,12 @@
 """Even grids: a code is the nearest value, each range is what it says, and what is packed is what was coded."""
 
+import math
+
 import pytest
 import torch
 
 from farthing.forms.grids import Coded
-from farthing.forms.linear_grid import LinearGrid
+from farthing.forms.linear_grid import LinearGrid, _divergence
 
 
 def heavy(rows: int = 6, values: int = 512) -> torch.Tensor:
@@ -89,3 +91,8 @@ def test_a_filter_of_zeros_stays_zero() -> None:
     for way in ("min_max", "percentile", "mse", "kl"):
         values = LinearGrid(bits=4, range=way).coded(weight).values()
         assert (values[2] == 0).all() and torch.isfinite(values).all()
+
+
+def test_the_divergence_counts_what_lies_beyond_as_the_last_bin() -> None:
+    counts = torch.tensor([4.0, 2.0, 0.0, 2.0], dtype=torch.float64)  # inside: 4, 2; P = 4, 4; Q = 4, 2, a step for each
+    assert _divergence(counts, 2, 1) == pytest.approx(0.5 * math.log(0.5 / (2 / 3)) + 0.5 * math.log(0.5 / (1 / 3)))
