@@ -67,7 +67,24 @@ def test_on_openvino_linear_layers_stay_packed(granularity: str, bits: int, tmp_
     assert kinds.count("u8" if bits == 8 else "u4") >= 12 and "f16" not in kinds
 
 
-def test_a_model_of_float64_or_without_weights_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "num_packed"), [("conv_net", 2), ("recommender", 4)])
+def test_on_openvino_filters_and_tables_are_stored_packed(make: str, num_packed: int, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    if make == "conv_net":
+        source = conv_net(tmp_path / "source")
+        context = context_for(source)
+    else:
+        source = zoo.source(make, tmp_path / "source")
+        context = zoo.context(source)
+    packed = LinearBits().apply(source, tmp_path / "packed", context)
+    assert len(torch_form.load(packed).tensors) == num_packed
+    graph = plugins.load(Conversion, "torch_to_openvino")().convert(packed, tmp_path / "graph", context)
+    constants = [op for op in openvino.Core().read_model(graph.path).get_ops() if op.get_type_name() == "Constant"]
+    kinds = [op.get_element_type().to_string() for op in constants if np.prod(op.shape) >= 256]
+    assert kinds == ["u8"] * num_packed
+
+
+def test_weights_that_are_nan_and_a_model_without_any_worth_it_are_refused(tmp_path: Path) -> None:
     source = zoo.source("mlp", tmp_path / "source")
     module = torch_form.load(source)
     module[2].weight.data[3, 4] = float("nan")
