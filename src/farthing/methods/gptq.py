@@ -50,11 +50,13 @@ class Gptq(Method):
         except BuildError as error:
             raise BuildError(f"gptq: {error}") from error
         module, tensors = torch_form.load(source), {}
-        for path, layer in grouped.linears(module, "gptq"):
-            moment_II = grouped.second_moment(module, layer, batches)
-            tensor = self.rounded(layer.weight.detach().float(), moment_II)
-            layer.weight.data = tensor.decode()
-            tensors[f"{path}.weight"] = tensor
+        layers = dict(grouped.linears(module, "gptq"))
+        for paths in grouped.sharing(module, layers.items(), batches[0]):
+            moment_II = grouped.seen("gptq", module, layers[paths[0]], batches).moment
+            for path in paths:
+                tensor = self.rounded(layers[path].weight.detach().float(), moment_II)
+                layers[path].weight.data = tensor.decode()
+                tensors[f"{path}.weight"] = tensor
         return torch_form.derive(Packed(module, tensors), source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
