@@ -51,8 +51,15 @@ def grid(weight_OGS: torch.Tensor, bits: int, shrink: float = 1.0) -> tuple[torc
     """
     least, most = shrink * weight_OGS.amin(-1).clamp_max(0.0), shrink * weight_OGS.amax(-1).clamp_min(0.0)
     scale = ((most - least) / (2**bits - 1)).clamp_min(torch.finfo(torch.float32).tiny)
-    scale = torch.where(most == least, torch.ones_like(scale), scale)
-    return scale, (-least / scale).round()
+    scale = half(torch.where(most == least, torch.ones_like(scale), scale))
+    return scale, (-least / scale).round().clamp(0, 2**bits - 1)
+
+
+def half(values: torch.Tensor) -> torch.Tensor:
+    """`values` as float16 can hold them, so that they are stored in two bytes; as they are where one is out of its range."""
+    size, limits = values.abs(), torch.finfo(torch.float16)
+    fits = bool(((size == 0) | (size >= limits.smallest_normal) & (size <= limits.max)).all())
+    return values.half().float() if fits else values
 
 
 def codes(weight_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tensor, bits: int) -> torch.Tensor:
@@ -61,7 +68,14 @@ def codes(weight_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tenso
 
 
 def packed(codes_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tensor, bits: int) -> PackedTensor:
-    return PackedTensor.of(codes_OGS.flatten(1), bits, scale_OG, zero=zero_OG, group_size=codes_OGS.shape[-1])
+    """Scales and offsets in the shortest type that holds them as they are."""
+    whole = zero_OG.byte()
+    zero = whole if torch.equal(whole.float(), zero_OG) else _shortest(zero_OG)
+    return PackedTensor.of(codes_OGS.flatten(1), bits, _shortest(scale_OG), zero=zero, group_size=codes_OGS.shape[-1])
+
+
+def _shortest(values: torch.Tensor) -> torch.Tensor:
+    return values.half() if torch.equal(values.half().float(), values) else values
 
 
 def pack_all(

@@ -76,6 +76,6 @@ class Hqq(Method):
             best_OG, least_OG = torch.where(mean_OG < least_OG, zero_OG, best_OG), torch.minimum(mean_OG, least_OG)
             size_OGS = error_OGS.abs()
             shrunk_OGS = error_OGS.sign() * torch.relu(size_OGS - size_OGS.clamp_min(1e-8) ** (self.norm - 1) / beta)
-            zero_OG = (codes_OGS - (weight_OGS - shrunk_OGS) / scale_OG[..., None]).mean(-1)
+            zero_OG = grouped.half((codes_OGS - (weight_OGS - shrunk_OGS) / scale_OG[..., None]).mean(-1))
             beta *= GROWTH
         return best_OG
