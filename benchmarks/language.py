@@ -105,7 +105,7 @@ def order(name: str) -> tuple[int, int, int]:
 
 
 def row_of(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Perplexity with its interval; the loss less that of farthing's round to nearest, and less that of farthing's own method."""
+    """Perplexity with its interval; the loss less that of round to nearest, and farthing's own loss less this one."""
     row = {key: value for key, value in found[name].items() if key != "losses"}
     if "error" in row:
         return row
@@ -123,7 +123,7 @@ def row_of(name: str, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """(mean, 2.5th, 97.5th percentile of the means of bootstrap resamples of the blocks)"""
+    """The mean, and the 2.5th and 97.5th percentile of the means of bootstrap resamples of the blocks."""
     draw = np.random.default_rng(0)
     means = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return float(values.mean()), *(float(value) for value in np.percentile(means, (2.5, 97.5)))
@@ -133,10 +133,10 @@ def table(facts: dict[str, Any]) -> list[str]:
     lines = [
         "# Bits against perplexity (tiny Shakespeare, a character)",
         "",
-        f"{facts['num_blocks']} test blocks of {facts['characters_a_block']} characters; intervals: 95%, bootstrap over blocks, paired "
-        "for differences. Loss in thousandths of a nat a character; negative is better.",
+        f"{facts['num_blocks']} test blocks of {facts['characters_a_block']} characters; intervals: 95%, bootstrap over "
+        "blocks, paired for differences. Loss in thousandths of a nat a character; negative is better.",
         "",
-        "| who, method, bits, group | bits a weight | perplexity | loss over float32 | over farthing's rtn | farthing's over this | s |",
+        "| who, method, bits, group | bits a weight | perplexity | over float32 | over farthing's rtn | farthing's over this | s |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in facts["rows"].items():

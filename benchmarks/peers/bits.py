@@ -1,4 +1,4 @@
-"""The reference libraries' weights in few bits, on the weights and calibration data of `language.py`. Runs in their environment.
+"""The reference libraries' weights in few bits, on the model and data of `language.py`. Runs in their environment.
 
     PYTHONPATH=src:benchmarks PYTHON benchmarks/peers/bits.py FOLDER [NAME]     FOLDER as language.py was given it
 
@@ -44,7 +44,7 @@ def judged(make: Callable[..., Any], module: nn.Module, rows: torch.Tensor, sett
         result = make(module, rows, *setting)
         seconds = time.perf_counter() - started
         return {"losses": [round(float(value), 7) for value in language.losses(result, test)], "seconds": seconds}
-    except (Exception, SystemExit) as error:  # noqa: BLE001: whatever a library raises is its result
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a library raises is its result
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
 
@@ -71,7 +71,7 @@ def gptqmodel_gptq(module: nn.Module, rows: torch.Tensor, bits: int, size: int) 
     from gptqmodel.quantization.config import QuantizeConfig
     from gptqmodel.quantization.gptq import GPTQ
 
-    for path, layer in in_order(module):
+    for _, layer in in_order(module):
         config = QuantizeConfig(bits=bits, group_size=size, desc_act=True, sym=False, damp_percent=0.01, act_group_aware=False)
         task = GPTQ(layer, config)
         task.quantizer.configure(perchannel=True)
@@ -93,6 +93,7 @@ def neural_compressor(method: str) -> Callable[..., Any]:
             options |= {"use_sym": False}
         if method == "gptq":
             options |= {"act_order": True, "static_groups": True, "percdamp": 0.01, "block_size": 128}
+            options |= {"model_path": "."}  # without one it asks a hub for the model of no name
         if method == "rtn":
             options |= {"use_layer_wise": False}
         config = {"rtn": inc.RTNConfig, "gptq": inc.GPTQConfig, "awq": inc.AWQConfig, "hqq": inc.HQQConfig}[method](**options)

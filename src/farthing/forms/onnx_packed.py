@@ -1,5 +1,6 @@
-"""Packed weights in an ONNX graph: MatMulNBits, an operator of ONNX Runtime's that reads codes and decodes inside the product."""
+"""Packed weights in an ONNX graph: MatMulNBits, an operator of ONNX Runtime that decodes inside the product."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,20 @@ INT8_ACTIVATIONS = 4  # accuracy_level of MatMulNBits: inputs are rounded to 8 b
 def keep_packed(path: Path, tensors: Mapping[str, Any]) -> int:
     """Put codes in the place of the float weights of linear layers in the file at `path`; how many layers that are.
 
-    `tensors`: name of a parameter inside the `Packed` module -> its `PackedTensor`. Layers stay in float whose levels are no
-    affine grid, or whose groups are no multiple of a block.
+    `tensors`: name of a parameter -> its `PackedTensor`. A weight of the graph is known by its values, since exporters rename
+    and turn it. Layers stay in float whose levels are no affine grid, or whose groups are no multiple of a block.
     """
     import onnx
 
     model = onnx.load(path)
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    by_place = {f"module.{name.removesuffix('.weight')}": tensor for name, tensor in tensors.items()}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    fitting = [tensor for tensor in tensors.values() if tensor.levels is None and _block(tensor) >= SMALLEST_BLOCK]
+    by_value = {_digest(tensor.decode().numpy()): tensor for tensor in fitting}
     nodes, num_kept = list[Any](), 0
     for node in model.graph.node:
-        tensor = by_place.get(node.name.replace("/", ".").strip(".").rpartition(".")[0])
-        if tensor is not None and _is_product(node, weights, tensor) and _block(tensor) >= SMALLEST_BLOCK:
+        weight = weights.get(node.input[1]) if _is_product(node) else None
+        tensor = None if weight is None else by_value.get(_digest(_turned(node, onnx.numpy_helper.to_array(weight))))
+        if tensor is not None:
             nodes += _product(node, tensor, model.graph)
             num_kept += 1
         else:
@@ -41,7 +44,7 @@ def keep_packed(path: Path, tensors: Mapping[str, Any]) -> int:
 
 
 def round_activations(path: Path) -> None:
-    """Let the products with packed weights round their inputs to 8 bits."""
+    """Let the products with packed weights round their inputs to 8 bits: that is what ONNX Runtime has fast kernels for."""
     import onnx
 
     model = onnx.load(path)
@@ -51,49 +54,92 @@ def round_activations(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _is_product(node: Any, weights: Mapping[str, tuple[int, ...]], tensor: Any) -> bool:
-    """Whether this node multiplies by that weight, which exporters write either way round."""
+def _is_product(node: Any) -> bool:
+    """Whether it is x W, with at most a bias."""
     return (
         node.op_type in ("MatMul", "Gemm")
-        and tensor.levels is None
-        and weights.get(node.input[1]) in (tuple(tensor.shape), tuple(reversed(tensor.shape)))
         and all(attribute.f == 1.0 for attribute in node.attribute if attribute.name in ("alpha", "beta"))
         and not any(attribute.i for attribute in node.attribute if attribute.name == "transA")
     )
 
 
+def _turned(node: Any, weight: Array) -> Array:
+    """(outputs, inputs), as a linear layer has it."""
+    turned: Array = weight if any(attribute.i for attribute in node.attribute if attribute.name == "transB") else weight.T
+    return turned
+
+
+def _digest(weight: Array) -> tuple[tuple[int, ...], bytes]:
+    return weight.shape, hashlib.sha256(weight.tobytes()).digest()
+
+
 def _block(tensor: Any) -> int:
     """The largest power of two that divides a group."""
-    size = tensor.shape[1] // tensor.scale.shape[1] if tensor.shape[1] % tensor.scale.shape[1] == 0 else 1
+    if len(tensor.shape) != 2 or tensor.shape[1] % tensor.scale.shape[1]:
+        return 1
+    size = tensor.shape[1] // tensor.scale.shape[1]
     return int(size & -size)
 
 
 def _product(node: Any, tensor: Any, graph: Any) -> list[Any]:
-    """MatMulNBits in the place of `node`; and its bias, where a Gemm has one. Adds the constants to `graph`."""
+    """MatMulNBits in the place of `node`, and what is added to it: a Gemm's bias, and what whole offsets leave over.
+
+    The operator is fast with whole offsets only (with others it decodes the weight first, which takes some ten times as long):
+    (codes - zero) scale x = (codes - whole) scale x + (whole - zero) scale sum(x over each group). Constants go into `graph`.
+    """
     import numpy as np
-    import onnx
 
     num_outputs, num_inputs = tensor.shape
     bits = BYTE if tensor.bits > HALF_BYTE else HALF_BYTE
-    block, groups = _block(tensor), tensor.scale.shape[1]
+    block = _block(tensor)
+    scale_OG = _spread(tensor.scale.float().numpy(), tensor, block)
+    zero_OG = _spread(np.zeros((1, 1)) if tensor.zero is None else tensor.zero.float().numpy(), tensor, block)
+    whole_OG = zero_OG.round().clip(0, 2**bits - 1)
+    codes_OGS = tensor.codes().numpy().reshape(num_outputs, -1, block)
+    constants = [
+        _constant(graph, f"{node.name}/codes", _in_bytes(codes_OGS, bits)),
+        _constant(graph, f"{node.name}/scales", scale_OG),
+        _constant(graph, f"{node.name}/zeros", _in_bytes(whole_OG.astype(np.uint8), bits)),
+    ]
+    attributes = {"K": num_inputs, "N": num_outputs, "bits": bits, "block_size": block, "domain": DOMAIN}
+    made = [_node("MatMulNBits", [node.input[0], *constants], node.name, **attributes)]
+    if (whole_OG != zero_OG).any():
+        groups_IG = _constant(graph, f"groups/{num_inputs}/{block}", np.eye(num_inputs // block).repeat(block, axis=0))
+        rest_GO = _constant(graph, f"{node.name}/rest", ((whole_OG - zero_OG) * scale_OG).T)
+        made += [_node("MatMul", [node.input[0], groups_IG], f"{node.name}/sums")]
+        made += [_node("MatMul", [made[-1].output[0], rest_GO], f"{node.name}/offsets")]
+        made += [_node("Add", [made[0].output[0], made[-1].output[0]], f"{node.name}/whole")]
+    if len(node.input) > 2:
+        made += [_node("Add", [made[-1].output[0], node.input[2]], f"{node.name}/bias")]
+    made[-1].output[0] = node.output[0]
+    return made
+
+
+def _node(kind: str, inputs: list[str], name: str, **attributes: Any) -> Any:
+    import onnx
+
+    return onnx.helper.make_node(kind, inputs, [f"{name}/{kind}_output"], name, **attributes)
+
+
+def _constant(graph: Any, name: str, value: Array) -> str:
+    """The name of a constant of `graph`, added where it is not there yet."""
+    import numpy as np
+    import onnx
+
+    if all(tensor.name != name for tensor in graph.initializer):
+        kind = np.uint8 if value.dtype == np.uint8 else np.float32
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value, kind), name))
+    return name
+
+
+def _spread(values: Array, tensor: Any, block: int) -> Array:
+    """(o, blocks): one value for each block, where there was one for each group, or fewer."""
+    import numpy as np
+
+    num_outputs, num_inputs = tensor.shape
+    groups = tensor.scale.shape[1]
     repeats = num_inputs // block // groups
-    scale = np.repeat(np.broadcast_to(tensor.scale.float().numpy(), (num_outputs, groups)), repeats, axis=1)
-    zero = np.zeros((1, 1)) if tensor.zero is None else tensor.zero.float().numpy()
-    zero = np.repeat(np.broadcast_to(zero, (num_outputs, groups)), repeats, axis=1).astype(np.float32)
-    whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2**bits)
-    codes = _in_bytes(tensor.codes().numpy().reshape(num_outputs, -1, block), bits)
-    constants = {"codes": codes, "scales": scale, "zeros": _in_bytes(zero.astype(np.uint8), bits) if whole else zero}
-    names = [f"{node.name}/{name}" for name in constants]
-    pairs = zip(names, constants.values(), strict=True)
-    graph.initializer.extend(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in pairs)
-    has_bias = len(node.input) > 2
-    product = onnx.helper.make_node(
-        "MatMulNBits", [node.input[0], *names], [f"{node.name}/product"] if has_bias else [node.output[0]], node.name,
-        domain=DOMAIN, K=num_inputs, N=num_outputs, bits=bits, block_size=block,
-    )  # fmt: skip
-    if not has_bias:
-        return [product]
-    return [product, onnx.helper.make_node("Add", [product.output[0], node.input[2]], [node.output[0]], f"{node.name}/bias")]
+    return np.broadcast_to(values, (num_outputs, groups)).repeat(repeats, axis=1)
 
 
 def _in_bytes(codes: Array, bits: int) -> Array:
