@@ -136,7 +136,7 @@ def table(facts: dict[str, Any]) -> list[str]:
         f"{facts['num_blocks']} test blocks of {facts['characters_a_block']} characters; intervals: 95%, bootstrap over "
         "blocks, paired for differences. Loss in thousandths of a nat a character; negative is better.",
         "",
-        "| who, method, bits, group | bits a weight | perplexity | over float32 | over farthing's rtn | farthing's over this | s |",
+        "| who, method, bits, group | bits a weight | perplexity | over float32 | over our rtn | ours over this | s |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in facts["rows"].items():
