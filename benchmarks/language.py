@@ -8,6 +8,7 @@ The text's end is the test part; calibration is 128 stretches of the training pa
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ RESAMPLES = 10_000
 
 
 def main(folder: Path, command: str = "measure") -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     {"measure": measure, "report": report}[command](folder)
 
 

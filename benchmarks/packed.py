@@ -2,9 +2,9 @@
 
     python benchmarks/packed.py FOLDER [ROUNDS]     -> results/packed.json and .md; FOLDER as language.py was given it
 
-MiniLM (32 tokens), and the small language model of `language.py` both reading a prompt and asked for one character, as a
-decoder with a cache is. A round times every variant of one model and shape once, for at least LEAST_S; what is told is the median over
-the rounds of its time over that of float32 on the same runtime in the same round, with quartiles.
+MiniLM (32 tokens), and the small language model of `language.py`, both reading a prompt and asked for one character, as a
+decoder with a cache is. A round times every variant of one model and shape once, for at least LEAST_S; what is told is the
+median over the rounds of its time over that of float32 on the same runtime in the same round, with quartiles.
 """
 
 import json

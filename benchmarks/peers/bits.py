@@ -8,6 +8,7 @@ groups along the inputs, as farthing's are.
 
 import copy
 import json
+import os
 import sys
 import time
 import traceback
@@ -25,7 +26,7 @@ BITS, GROUP_SIZES = (4, 3), (64, 128)
 
 
 def main(folder: Path, only: str = "") -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     module, (train, _, test) = language.trained(folder), language.text()
     rows = torch.from_numpy(language.windows(train, language.NUM_CALIBRATION, seed=1))
     for name, make in REFERENCES.items():

@@ -64,7 +64,7 @@ def half(values: torch.Tensor) -> torch.Tensor:
 
 def codes(weight_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tensor, bits: int) -> torch.Tensor:
     """The nearest point of the grid for each weight: 0 to 2**bits - 1, as floats."""
-    return (weight_OGS / scale_OG[..., None] + zero_OG[..., None]).round().clamp(0, 2**bits - 1)
+    return (weight_OGS / scale_OG[..., None]).add_(zero_OG[..., None]).round_().clamp_(0, 2**bits - 1)
 
 
 def packed(codes_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tensor, bits: int) -> PackedTensor:
