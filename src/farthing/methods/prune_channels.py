@@ -66,7 +66,10 @@ class PruneChannels(Method):
             if gone and done < self.iterations:
                 self._learn(module, source, context, done)
         if not num_pruned:
-            raise BuildError(f"prune_channels: no group of channels of {type(module).__name__} can be taken out")
+            raise BuildError(
+                f"prune_channels: no group of channels of {type(module).__name__} can be taken out at ratio {self.ratio:g} "
+                f"(what is left of a wide group is a multiple of {ROUND_TO})"
+            )
         return torch_form.derive(module.requires_grad_(False), source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
