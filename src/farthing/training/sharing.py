@@ -12,6 +12,7 @@ from torch import nn
 
 REFRESH = 50  # steps between two looks at what each place costs
 RAMP = 0.3  # of all steps, over which the price of a bit rises
+SETTLE = 0.7  # of all steps, after which zeros stay zeros and the price is no longer paid
 HALF = 0.5  # added to every count: Krichevsky & Trofimov's estimate of a share
 MOST_COMPARED = 40  # levels, up to which comparing with each of them is faster than searching
 BLOCK = 1 << 16  # values that fit a cache
@@ -26,12 +27,13 @@ class Shared(nn.Module):  # type: ignore[misc]
     gradient of price * sum_ij b_ij log2(1 + |w_ij| / level), where b_ij is what a coder pays for a value that is not zero at
     (i, j) more than for a zero there: log2((1 - p_ij) / p_ij) + H(values), p_ij = n_i n_j / n from the counts of row i and
     column j. It is reweighted L1 (Candes et al., arXiv 0711.1612) with the coder's own weights: rows and columns that are
-    nearly empty become empty. In eval mode `bits` is what is paid.
+    nearly empty become empty. After SETTLE of the steps what is zero stays so, and the others learn without a price.
     """
 
     def __init__(self, module: nn.Module, levels: Mapping[str, torch.Tensor], *, price: float, num_steps: int) -> None:
         super().__init__()
         self.module, self.price, self.num_steps = module, price, max(1, num_steps)
+        self.settles_at = round(SETTLE * num_steps)
         self.names = list(levels)
         self.levels = nn.ParameterList(nn.Parameter(level.clone().float()) for level in levels.values())
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -40,14 +42,15 @@ class Shared(nn.Module):  # type: ignore[misc]
             codes = nearest(weight.detach(), levels[name])
             if price:
                 self.register_buffer(f"costs_{number}", torch.zeros_like(weight))
+                self.register_buffer(f"settled_{number}", torch.zeros_like(weight, dtype=torch.bool))
             else:
                 self.register_buffer(f"codes_{number}", codes)
             self.levels[number].register_hook(_but(int((levels[name] == 0).nonzero()[0]) if (levels[name] == 0).any() else -1))
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         if self.training:
-            if self.price and int(self.step) % REFRESH == 0:
-                self._look()
+            if self.price:
+                self._look(int(self.step))
             self.step += 1
         weights = {name: self._read(number) for number, name in enumerate(self.names)}
         return torch.func.functional_call(self.module, weights, inputs)
@@ -56,7 +59,8 @@ class Shared(nn.Module):  # type: ignore[misc]
         """uint8, of the weight's shape"""
         if not self.price:
             return self.get_buffer(f"codes_{number}")
-        return nearest(self.module.get_parameter(self.names[number]).detach(), self.levels[number].detach())
+        codes = nearest(self.module.get_parameter(self.names[number]).detach(), self.levels[number].detach())
+        return codes.masked_fill_(self.get_buffer(f"settled_{number}"), _zero(self.levels[number]))
 
     @property
     def bits(self) -> float:
@@ -67,14 +71,20 @@ class Shared(nn.Module):  # type: ignore[misc]
         weight, levels = self.module.get_parameter(self.names[number]), self.levels[number]
         if not self.price:
             return _Members.apply(levels, self.get_buffer(f"codes_{number}"))
-        share = min(1.0, float(self.step) / (RAMP * self.num_steps))
-        return _Priced.apply(weight, levels, self.get_buffer(f"costs_{number}"), self.price * share)
+        share = min(1.0, float(self.step) / (RAMP * self.num_steps)) * (int(self.step) <= self.settles_at)
+        costs, settled = self.get_buffer(f"costs_{number}"), self.get_buffer(f"settled_{number}")
+        return _Priced.apply(weight, levels, self.codes(number), costs * (self.price * share), settled)
 
-    def _look(self) -> None:
-        for number in range(len(self.names)):
-            codes = self.codes(number)
-            costs, _ = _bits(codes, _zero(self.levels[number]))
-            self.get_buffer(f"costs_{number}").copy_(costs.reshape(codes.shape))
+    def _look(self, step: int) -> None:
+        """Before a step: what each place costs, now and then; and, once, which zeros stay."""
+        if step == self.settles_at:
+            for number in range(len(self.names)):
+                self.get_buffer(f"settled_{number}").copy_(self.codes(number) == _zero(self.levels[number]))
+        if step < self.settles_at and step % REFRESH == 0:
+            for number in range(len(self.names)):
+                codes = self.codes(number)
+                costs, _ = _bits(codes, _zero(self.levels[number]))
+                self.get_buffer(f"costs_{number}").copy_(costs.reshape(codes.shape))
 
 
 class _Members(torch.autograd.Function):  # type: ignore[misc]
@@ -91,21 +101,21 @@ class _Members(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _Priced(torch.autograd.Function):  # type: ignore[misc]
-    """The nearest level of each weight; the gradient of its price is added on the way back."""
+    """levels[codes]; on the way back the gradient of what the weights cost is added, and what is settled gets none."""
 
     @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, levels_K: torch.Tensor, costs: torch.Tensor, price: float) -> torch.Tensor:
-        codes = nearest(weight, levels_K)
-        ctx.save_for_backward(weight, levels_K, costs, codes)
-        ctx.price = price
-        return _members(levels_K, codes)
+    def forward(ctx: Any, weight: torch.Tensor, levels_K: torch.Tensor, *fixed: torch.Tensor) -> torch.Tensor:
+        """fixed: codes, costs in units of the loss a bit, settled; each of the weight's shape"""
+        ctx.save_for_backward(weight, levels_K, *fixed)
+        return _members(levels_K, fixed[0])
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        weight, levels_K, costs, codes = ctx.saved_tensors
-        size = levels_K.abs()[levels_K != 0].amin().clamp_min(1e-3) if (levels_K != 0).any() else levels_K.new_ones(())
-        pull = torch.sign(weight).mul_(costs).div_(weight.abs().add_(size)).mul_(ctx.price / math.log(2))
-        return pull.add_(gradient), _of_members(codes, gradient, len(levels_K)), None, None
+        weight, levels_K, codes, costs, settled = ctx.saved_tensors
+        told = levels_K[levels_K != 0]
+        size = told.abs().amin().clamp_min(1e-3) if len(told) else levels_K.new_ones(())
+        pull = torch.sign(weight).mul_(costs).div_(weight.abs().add_(size)).div_(math.log(2))
+        return pull.add_(gradient).masked_fill_(settled, 0.0), _of_members(codes, gradient, len(levels_K)), None, None, None
 
 
 def nearest(weight: torch.Tensor, levels_K: torch.Tensor) -> torch.Tensor:

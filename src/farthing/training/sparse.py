@@ -69,7 +69,7 @@ class Masked(nn.Module):  # type: ignore[misc]
             return weight.abs() > limit
         kept, size = self.rule.pattern
         groups = weight.abs().flatten(1).unflatten(1, (-1, size))
-        ranks = groups.argsort(-1, descending=True, stable=True).argsort(-1)
+        ranks = groups.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
         return (ranks < kept).reshape(weight.shape)
 
     def _raise(self) -> None:
