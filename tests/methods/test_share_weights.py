@@ -141,7 +141,7 @@ def test_models_that_it_cannot_treat_are_named(tmp_path: Path) -> None:
     module = torch_form.load(source)
     module.head.weight[3, 3] = torch.nan
     torch_form.save(module, source.directory)
-    with pytest.raises(BuildError, match="share_weights: the weight head.weight holds NaN"):
+    with pytest.raises(BuildError, match=r"share_weights: the weight head\.weight holds NaN"):
         ShareWeights(epochs=0).apply(source, tmp_path / "result", context_for(source))
     few, context = of("mlp", tmp_path)
     with pytest.raises(BuildError, match="share_weights: training takes at least 20 items"):

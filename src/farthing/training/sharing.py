@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 REFRESH = 50  # steps between two looks at what each place costs
-RAMP = 0.3  # of all steps, over which the price of a bit rises
-SETTLE = 0.7  # of all steps, after which zeros stay zeros and the price is no longer paid
+RAMP = 0.5  # of all steps, over which the price of a bit rises
+SETTLE = 0.75  # of all steps, after which zeros stay zeros and the price is no longer paid
 HALF = 0.5  # added to every count: Krichevsky & Trofimov's estimate of a share
 MOST_COMPARED = 40  # levels, up to which comparing with each of them is faster than searching
 BLOCK = 1 << 16  # values that fit a cache
