@@ -122,6 +122,55 @@ def gate(
     raise typer.Exit(code)
 
 
+@app.command()
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
+    host: Annotated[str, typer.Option(help="the address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="the port to listen on")] = 8000,
+    replicas: Annotated[int | None, typer.Option(help="processes with the model (default: as planned)")] = None,
+    deadline_s: Annotated[float | None, typer.Option(help="of requests without X-Deadline-Ms (default: none)")] = None,
+    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
+    router: Annotated[str, typer.Option(help="which replica gets the next batch")] = "least_loaded",
+    keys: Annotated[
+        Path | None, typer.Option(help="a file of names and SHA-256 of API keys; without it everybody may ask")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM)")] = None,
+    private_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM)")] = None,
+    max_rss_gib: Annotated[float | None, typer.Option(help="a replica that grows past it is drained and started anew")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
+) -> None:
+    """Serve an artifact over HTTP; what it costs is told beside what was planned."""
+    from farthing.serving import Options
+    from farthing.serving import serve as serve_artifact
+
+    options = Options(
+        host=host,
+        port=port,
+        replicas=replicas,
+        deadline_s=float("inf") if deadline_s is None else deadline_s,
+        drain_s=drain_s,
+        router=router,
+        keys=keys,
+        certificate=certificate,
+        private_key=private_key,
+        max_rss_gib=max_rss_gib,
+        trust=trust,
+    )
+    serve_artifact(_artifact(artifact), options, tell=typer.echo)
+
+
+@app.command()
+def key(name: Annotated[str, typer.Argument(help="whose key it is")]) -> None:
+    """Make an API key for `farthing serve --keys`: the key itself, once, and the line for the file."""
+    import hashlib
+
+    from farthing.serving.serve import new_key
+
+    made = new_key()
+    typer.echo(f"key (shown only now): {made}", err=True)
+    typer.echo(f"{name} {hashlib.sha256(made.encode()).hexdigest()}")
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
 
