@@ -6,7 +6,8 @@ WORK keeps the trained model and every cut one: a run that was killed goes on wh
 
 Quality: a ResNet of three blocks, trained on TRAIN images of Fashion-MNIST; VALIDATION other images of its training set say
 what is called the best, the test set is told and decides nothing. Each cut is followed by nothing, by least squares on
-CALIBRATE images, or by EPOCHS epochs of learning; Torch-Pruning alone gets the same epochs, images and optimizer.
+CALIBRATE images, or by EPOCHS epochs of learning from REPAIR images; Torch-Pruning alone gets the same epochs, images and
+optimizer.
 Latency: ResNet-20 for CIFAR-10 (pretrained; no images at hand, so no accuracy) and the Fashion-MNIST one, in eager PyTorch,
 ONNX Runtime and OpenVINO, all taking turns in one process with one thread.
 """
@@ -42,6 +43,7 @@ from farthing.types import Array, Context, Dataset, Pipeline, TensorSpec
 DATA = Path(os.environ.get("FARTHING_DATA", "data"))
 RESULTS = Path(__file__).parent / "results" / "pruning.json"
 TRAIN, VALIDATION, CALIBRATE = 12000, 4000, 256
+REPAIR = 6000  # of the TRAIN images: what a cut model learns from
 EPOCHS, RATE, TEACHER_EPOCHS, TEACHER_RATE = 2, 1e-3, 6, 3e-3
 RATIOS = {"2x": 0.3, "4x": 0.5}  # of the Fashion-MNIST ResNet, whose residual stream is cut too
 INNER_RATIOS = {"2x": 0.5, "4x": 0.75}  # of ResNet-20, whose shortcuts pad: only channels inside a block go
@@ -103,11 +105,12 @@ def main(work: Path, what: str, *seeds: str) -> None:
 def quality(work: Path, seed: int) -> None:
     work.mkdir(exist_ok=True)
     splits = fashion(seed)
+    repair = splits["train"].take(np.arange(REPAIR))
     original = kept(work / "original", lambda folder: trained(splits["train"], folder, seed))
     context = Context(
         calibration=tuple(pipelines.feeds_of(original, splits["calibrate"].requests[:64], 16)),
         calibrate=splits["calibrate"],
-        train=splits["train"],
+        train=repair,
         original=original,
         seed=seed,
     )
@@ -122,11 +125,9 @@ def quality(work: Path, seed: int) -> None:
             cut = step(work, name, PruneChannels(ratio=ratio, importance=importance), original, context)
             tell(name, cut)
             tell(f"{name} + reconstruct", step(work, f"{name} reconstruct", Reconstruct(), cut, context))
-            distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=TRAIN)
+            distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=REPAIR)
             tell(f"{name} + distil", step(work, f"{name} distil", distil, cut, context))
-        alone = kept(
-            work / f"{level} alone", lambda folder, r=ratio: torch_pruning_alone(original, r, splits["train"], folder, seed)
-        )
+        alone = kept(work / f"{level} alone", lambda folder, r=ratio: torch_pruning_alone(original, r, repair, folder, seed))
         tell(f"{level} Torch-Pruning alone + fine-tuning", alone)
     for level, ratio in RATIOS.items():
         known = json.loads((work / "quality.json").read_text())
@@ -134,7 +135,7 @@ def quality(work: Path, seed: int) -> None:
         gradual = PruneChannels(ratio=ratio, importance=best, iterations=ITERATIONS)
         cut = step(work, f"{level} {best} {ITERATIONS}", gradual, original, context)
         tell(f"{level} best, {ITERATIONS} cuts", cut)
-        distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=TRAIN)
+        distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=REPAIR)
         tell(splits, f"{level} best, {ITERATIONS} cuts + distil", step(work, f"{level} {best} it distil", distil, cut, context))
         at_once = pipelines.read(work / f"{level} {best}")
         for ridge in RIDGES:

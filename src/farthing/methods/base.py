@@ -39,7 +39,9 @@ class Method(ABC):
     adds: ClassVar[frozenset[str]] = frozenset()
     drops: ClassVar[frozenset[str]] = frozenset()
     family: ClassVar[Family] = "precision"
-    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair (structure) or a coder (storage) after it
+    stands_alone: ClassVar[bool] = (
+        True  # whether it is worth trying without a repair, a coder (storage) or learning (precision)
+    )
 
     produces: ClassVar[str | None] = None  # another form than the one it read; None: the same
     changes_answers: ClassVar[bool] = True  # False: the same numbers, computed or stored in another way
