@@ -50,7 +50,7 @@ INNER_RATIOS = {"2x": 0.5, "4x": 0.75}  # of ResNet-20, whose shortcuts pad: onl
 IMPORTANCES = ("l1", "l2", "taylor", "activation")
 ITERATIONS = 3
 RIDGES = (1e-3, 1e-2, 1e-1)
-BATCH_SIZES, ROUNDS = (1, 32), 60
+BATCH_SIZES, ROUNDS = (1, 32), 30
 RUNTIMES = {"torch_eager": "torch", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
