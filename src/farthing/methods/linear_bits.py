@@ -18,7 +18,8 @@ class LinearBits(Method):
 
     range: how T, or low and high, are found in each tensor, channel (first axis of the weight) or group.
     - min_max     T = max |w|; low = min w, high = max w
-    - percentile  the least range with 99.9% of the values inside, at each end (Wu et al., arXiv 2004.09602)
+    - percentile  the least range with 99% of the values inside, at each end (Wu et al., arXiv 2004.09602); of fewer than 50
+                  values, that of min_max
     - mse         the share of min_max with the least sum of (w - S (q - Z))^2 (as OMSE, Choukroun et al., arXiv 1902.06822)
     - kl          the share of min_max, one for the whole tensor, with the least KL(P || Q) of the histogram of |w| / max |w|:
                   P clipped, Q as the grid tells it (Migacz, 8-bit inference with TensorRT, GTC 2017); symmetric only
