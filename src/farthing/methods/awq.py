@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from farthing.errors import BuildError
 from farthing.methods.base import Method, calibration, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
@@ -49,10 +48,7 @@ class Awq(Method):
         from farthing.forms.packed import Packed
 
         grouped.check("awq", self.bits, self.group_size)
-        try:
-            batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
-        except BuildError as error:
-            raise BuildError(f"awq: {error}") from error
+        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context, "awq")]
         module, tensors = torch_form.load(source), {}
         layers = dict(grouped.linears(module, "awq"))
         for paths in grouped.sharing(module, layers.items(), batches[0]):

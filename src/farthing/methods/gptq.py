@@ -45,10 +45,7 @@ class Gptq(Method):
         grouped.check("gptq", self.bits, self.group_size)
         if not 0.0 < self.damping < 1.0:
             raise BuildError(f"gptq: damping is a share between 0 and 1, not {self.damping:g}")
-        try:
-            batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
-        except BuildError as error:
-            raise BuildError(f"gptq: {error}") from error
+        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context, "gptq")]
         module, tensors = torch_form.load(source), {}
         layers = dict(grouped.linears(module, "gptq"))
         for paths in grouped.sharing(module, layers.items(), batches[0]):
