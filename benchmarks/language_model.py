@@ -14,7 +14,7 @@ CONTEXT, WIDTH, HEADS, BLOCKS = 128, 384, 6, 6
 NUM_VALIDATION, NUM_TEST = 400, 436  # blocks of CONTEXT characters at the end of the text: the test part is the last
 SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1, warmup=0.05, validation=0.03)
 WEIGHTS = "language.pt"
-NUM_CALIBRATION = 128  # windows of the training part
+NUM_CALIBRATION = 32  # windows of the training part
 
 
 class RmsNorm(nn.Module):
