@@ -17,6 +17,7 @@ import numpy as np
 
 import language
 import language_model
+from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.conversions.base import Conversion
 from farthing.methods.base import Method
@@ -83,7 +84,8 @@ def variants(source: Pipeline, context: Context, runtime: str, directory: Path) 
     made = {"float32": conversion.convert(source, directory / runtime / "float32", context)}
     made["int8"] = method(int8).apply(made["float32"], directory / runtime / "int8", context)
     for name, bits in PACKED:
-        packed = method(name, bits=bits).apply(source, directory / f"{name}{bits}", context)
+        there = directory / f"{name}{bits}"
+        packed = pipelines.read(there) if there.exists() else method(name, bits=bits).apply(source, there, context)
         made[f"{name} {bits}"] = conversion.convert(packed, directory / runtime / f"{name}{bits}", context)
     return made
 
