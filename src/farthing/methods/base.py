@@ -16,6 +16,7 @@ MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed
 LEAST_GAIN = 1.2
 FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
+FEWEST_STEPS, MOST_EPOCHS = 400, 40  # of a training that moves weights far, as zeros and shared values do
 Family = Literal["structure", "repair", "precision", "storage"]
 # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits;
 # storage: the same work and time, fewer bytes on disk
@@ -132,6 +133,11 @@ def too_little_to_learn(profile: Profile) -> str | None:
         f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
         f"which has {profile.num_train}"
     )
+
+
+def epochs_for(profile: Profile, least: int) -> int:
+    """At least `least`; more of a small train split, up to MOST_EPOCHS, so that there are FEWEST_STEPS of 32 items."""
+    return max(least, min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * 32 / max(1, profile.num_train))))
 
 
 def bytes_are_free(profile: Profile) -> str | None:
