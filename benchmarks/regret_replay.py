@@ -87,7 +87,7 @@ def replay(inputs: Inputs) -> Replayed:
     for seed in SEEDS:
         mine = _farthing(inputs, judge, seed, SHIPPED)
         runs.append(mine)
-        with mock.patch.object(space, "BATCH_SIZES", sizes):
+        with mock.patch.dict(space.BATCH_SIZES, cpu=sizes):
             runs.append(_farthing(inputs, judge, seed, IN_GRID))
         runs.append(_random_builds(inputs, judge, seed, mine.spent_s))
         runs.append(_random_deployments(inputs, judge, seed, mine.spent_s))

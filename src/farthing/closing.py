@@ -11,6 +11,7 @@ from farthing.artifact import Sample
 from farthing.methods.base import Method
 from farthing.pricing import Usage, break_even, cheapest_price_ratios, cheapest_rates, left_out, search_usd
 from farthing.results import Bar, Decision, ServiceModel, Trial
+from farthing.runtimes.base import Runtime
 from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, try_build, usd
 from farthing.types import Build, Deployment, MemberRef
@@ -128,6 +129,7 @@ def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial 
     decision = replace(decision, search_s=shop.store.spent_s, search_usd=spent_usd)
     if winner is None:
         return decision
+    decision = replace(decision, notes=(*decision.notes, *_not_run_there(winner.build)))
     saved_usd = (usd(decision.baseline) - usd(winner.candidate)) / MILLION
     mine = _usage(shop, winner)
     others = [
@@ -144,6 +146,13 @@ def _reckoned(shop: Workshop, decision: Decision, search: Search, winner: Trial 
         cheapest_rates_per_s=cheapest_rates(mine, others, shop.demand, shop.tariff),
         cheapest_price_ratios=cheapest_price_ratios(mine, others, shop.tariff) if shop.job.prices.mode == "share" else None,
     )
+
+
+def _not_run_there(build: Build) -> tuple[str, ...]:
+    """Said where a runtime is chosen for a kind of device on which it had never been run before this farthing was released."""
+    if build.device_kind in plugins.load(Runtime, build.runtime.name).run_on:  # type: ignore[type-abstract]
+        return ()
+    return (f"the runtime {build.runtime.name} had not been run on {build.device_kind} when this farthing was released",)
 
 
 def _usage(shop: Workshop, trial: Trial) -> Usage | None:

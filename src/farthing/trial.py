@@ -29,7 +29,7 @@ from farthing.selection.screen import Screened, best_deployment, screen
 from farthing.types import Array, Build, Deployment, Job, Pipeline, Slo
 from farthing.workshop import NUM_CALIBRATION, Layout, Workshop
 
-BATCHES_TIMED = (1, 8, 32)
+BATCHES_TIMED = {"cpu": (1, 8, 32), "cuda": (1, 32, 256)}
 SEARCH_ALPHA = 0.05  # of each end of the interval of the drop on the search split
 
 
@@ -157,16 +157,16 @@ def _built(shop: Workshop, build: Build) -> Pipeline:
 
 
 def _time_layout(shop: Workshop, worker: Worker, layout: Layout) -> ServiceTimes:
-    times = shop.time(worker, _shapes(shop.lengths), layout)
+    times = shop.time(worker, _shapes(shop.lengths, BATCHES_TIMED[shop.device.kind]), layout)
     return replace(times, host_s=worker.call(session.host_s, shop.job.splits.search.requests[:NUM_CALIBRATION]))
 
 
-def _shapes(lengths: Array) -> list[tuple[int, int]]:
+def _shapes(lengths: Array, sizes: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Batches worth timing: few, but spread over batch size and the traffic's lengths."""
     if len(set(lengths.tolist())) == 1:
-        return [(b, int(lengths[0])) for b in BATCHES_TIMED]
+        return [(b, int(lengths[0])) for b in sizes]
     low, middle, high = (int(q) for q in np.quantile(lengths, (0.1, 0.5, 1.0)))
-    small, medium, large = BATCHES_TIMED
+    small, medium, large = sizes
     return [(small, low), (small, high), (medium, middle), (medium, high), (large, low), (large, middle)]
 
 

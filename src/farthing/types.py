@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+DeviceKind = Literal["cpu", "cuda"]
 Feeds = dict[str, Array]  # name of a model input -> one batch of it
 Column = Sequence[str] | Array  # one column of data: texts, or an array whose first axis counts items
 
@@ -168,6 +169,7 @@ class Job:
     trust: bool = False  # the person allows code to be loaded from the model's own files (pickles)
     methods: tuple[str, ...] | None = None  # restrict the search to these members; None: all
     runtimes: tuple[str, ...] | None = None
+    device: DeviceKind = "cpu"  # what everything runs on and is priced for
     carry_sample: bool = True  # the artifact carries items of the verify split, so that others can check it
     notes: tuple[str, ...] = ()  # what was chosen for the person while the data was split; no part of the digest
 

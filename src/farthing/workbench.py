@@ -19,8 +19,9 @@ def snapshot(state: State, model: MemberRef, directory: Path, trust: bool) -> Pi
         return plugins.make(ModelSource, model).snapshot(directory, trust=trust)  # type: ignore[type-abstract]
 
 
-def ceilings(state: State, cache: Path) -> Device:
-    return load_or_measure(cache)
+def ceilings(state: State, cache: Path, device_kind: str) -> Device:
+    """Raises BuildError where no installed library sees such a device."""
+    return load_or_measure(cache, device_kind)
 
 
 def diagnosis(

@@ -16,7 +16,7 @@ from farthing import pipeline as pipelines
 from farthing import plugins, transform, workbench
 from farthing.certification import Ledger, Race
 from farthing.codec import digest
-from farthing.errors import BuildError, DataError, ModelError, RecipeError
+from farthing.errors import BuildError, DataError, JobError, ModelError, RecipeError
 from farthing.forms.cascade_form import ITEM_DEPENDENT
 from farthing.measurement import measure, session
 from farthing.measurement.service import Yardstick
@@ -162,7 +162,10 @@ class Workshop:
         cache = state_home() / "ceilings.json"
 
         def compute() -> Device:
-            found: Device = self.builder().call(workbench.ceilings, cache)
+            try:
+                found: Device = self.builder().call(workbench.ceilings, cache, self.job.device)
+            except BuildError as error:
+                raise JobError(f"device = {self.job.device!r}: {error}") from error
             return found
 
         return self.store.once("device", "ceilings", compute)

@@ -50,5 +50,6 @@ def test_a_device_that_is_not_there_is_refused(name: str, made: Made) -> None:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_only_the_cpu_was_run(name: str) -> None:
-    assert plugins.load(Runtime, name).run_on == {"cpu"}
+def test_what_was_run_is_told(name: str) -> None:
+    runtime = plugins.load(Runtime, name)
+    assert {"cpu"} <= runtime.run_on <= runtime.devices

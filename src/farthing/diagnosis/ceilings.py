@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from farthing.errors import BuildError
 from farthing.results import Device
 
 PROBE_S = 0.3  # of each probe
@@ -171,9 +172,11 @@ def _last_cache_bytes() -> int:
 
 
 def _cuda() -> Device:
-    """The first CUDA device."""
+    """The first CUDA device. Raises BuildError where torch sees none."""
     import torch
 
+    if not torch.cuda.is_available():
+        raise BuildError(f'torch {torch.__version__} sees no CUDA device. Install a build that does, or set device = "cpu".')
     facts = torch.cuda.get_device_properties(0)
     n = 8192
 

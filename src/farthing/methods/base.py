@@ -40,7 +40,9 @@ class Method(ABC):
     adds: ClassVar[frozenset[str]] = frozenset()
     drops: ClassVar[frozenset[str]] = frozenset()
     family: ClassVar[Family] = "precision"
-    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair (structure) or a coder (storage) after it
+    stands_alone: ClassVar[bool] = (
+        True  # whether it is worth trying without a repair, a coder (storage) or learning (precision)
+    )
 
     produces: ClassVar[str | None] = None  # another form than the one it read; None: the same
     changes_answers: ClassVar[bool] = True  # False: the same numbers, computed or stored in another way
@@ -72,13 +74,16 @@ class Method(ABC):
         return getattr(self, "keep_float", 0) > 0
 
 
-def calibration(context: Context) -> tuple[Feeds, ...]:
-    """The batches that ranges are taken from. Raises BuildError if they have too few rows, DataError for NaN and infinity."""
+def calibration(context: Context, who: str = "static int8") -> tuple[Feeds, ...]:
+    """The batches that ranges are taken from. Raises BuildError if they have too few rows, DataError for NaN and infinity.
+
+    `who`: the method, as its refusal begins.
+    """
     num_rows = sum(len(next(iter(feeds.values()))) for feeds in context.calibration)
     if num_rows < MIN_CALIBRATION_ROWS:
         raise BuildError(
-            f"static int8 takes its ranges from at least {MIN_CALIBRATION_ROWS} rows; the calibrate split has {num_rows}. "
-            "Give more data, or use a dynamic method."
+            f"{who} calibrates on at least {MIN_CALIBRATION_ROWS} rows; the calibrate split has {num_rows}. "
+            "Give more data, or use a method that needs none."
         )
     for number, feeds in enumerate(context.calibration):
         for name, values in feeds.items():
@@ -138,6 +143,14 @@ def too_little_to_learn(profile: Profile) -> str | None:
 def epochs_for(profile: Profile, least: int) -> int:
     """At least `least`; more of a small train split, up to MOST_EPOCHS, so that there are FEWEST_STEPS of 32 items."""
     return max(least, min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * 32 / max(1, profile.num_train))))
+
+
+def mildest_where_nothing_is_learned(profile: Profile, settings: tuple[Method, ...]) -> tuple[Method, ...]:
+    """All `settings`, mildest first; the first alone where there is too little to learn from.
+
+    Calibration data can then still repair it (a method of repair that does not learn, `reconstruct`).
+    """
+    return settings if too_little_to_learn(profile) is None else settings[:1]
 
 
 def bytes_are_free(profile: Profile) -> str | None:

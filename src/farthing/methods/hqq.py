@@ -44,13 +44,7 @@ class Hqq(Method):
         if not 0.0 < self.norm < 1.0:
             raise BuildError(f"hqq: the norm lies between 0 and 1, not {self.norm:g}; with 1 and more use rtn")
         module = torch_form.load(source)
-
-        def settled(weight_OGS: "torch.Tensor") -> "PackedTensor":
-            scale_OG, zero_OG = grouped.grid(weight_OGS, self.bits)
-            zero_OG = self._zero(weight_OGS, scale_OG, zero_OG)
-            return grouped.packed(grouped.codes(weight_OGS, scale_OG, zero_OG, self.bits), scale_OG, zero_OG, self.bits)
-
-        result = grouped.pack_all(module, grouped.linears(module, "hqq"), self.group_size, settled)
+        result = grouped.pack_all(module, grouped.linears(module, "hqq"), self.group_size, self.settled)
         return torch_form.derive(result, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
@@ -59,6 +53,14 @@ class Hqq(Method):
 
     def predicted_speedup(self, profile: Profile) -> float:
         return 1.0
+
+    def settled(self, weight_OGS: "torch.Tensor") -> "PackedTensor":
+        """One weight in equal groups of inputs, on grids whose offsets have come to rest."""
+        from farthing.forms import grouped
+
+        scale_OG, zero_OG = grouped.grid(weight_OGS, self.bits)
+        zero_OG = self._zero(weight_OGS, scale_OG, zero_OG)
+        return grouped.packed(grouped.codes(weight_OGS, scale_OG, zero_OG, self.bits), scale_OG, zero_OG, self.bits)
 
     def _zero(self, weight_OGS: "torch.Tensor", scale_OG: "torch.Tensor", zero_OG: "torch.Tensor") -> "torch.Tensor":
         """(o, g) the offset of each group, no worse than the one it was given."""
@@ -76,6 +78,6 @@ class Hqq(Method):
             best_OG, least_OG = torch.where(mean_OG < least_OG, zero_OG, best_OG), torch.minimum(mean_OG, least_OG)
             size_OGS = error_OGS.abs()
             shrunk_OGS = error_OGS.sign() * torch.relu(size_OGS - size_OGS.clamp_min(1e-8) ** (self.norm - 1) / beta)
-            zero_OG = (codes_OGS - (weight_OGS - shrunk_OGS) / scale_OG[..., None]).mean(-1)
+            zero_OG = grouped.half((codes_OGS - (weight_OGS - shrunk_OGS) / scale_OG[..., None]).mean(-1))
             beta *= GROWTH
         return best_OG

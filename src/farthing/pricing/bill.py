@@ -99,8 +99,12 @@ def _whole_machines(usage: Usage, demand: Demand, tariff: Tariff) -> Cost:
         machine=" + ".join(f"{count} x {machine.price.sku}" for machine, count in rented),
         num_machines=float(fleet.num_machines),
     )
-    measured_machines = sum(count * machine.price.vcpus for machine, count in rented) / tariff.machine.vcpus
+    measured_machines = sum(count * _size(m.price, tariff) for m, count in rented) / _size(tariff.machine, tariff)
     return _with_energy(cost, usage, tariff, paid_s=measured_machines * rented_s / requests)
+
+
+def _size(price: UnitPrice, tariff: Tariff) -> float:
+    return price.vcpus if tariff.device.kind == "cpu" else price.accelerator_count
 
 
 def _rented_s(usage: Usage, demand: Demand, rented: list[tuple[Machine, int]]) -> float:

@@ -82,7 +82,7 @@ def _given(prices: Prices, device: Device) -> UnitPrice:
     return UnitPrice(
         sku=prices.sku or device.name,
         usd_per_hour=usd_per_hour,
-        vcpus=device.num_cores,
+        vcpus=0 if accelerated else device.num_cores,
         memory_gib=gib(device.memory_bytes),
         source="given in the job",
         observed_at="",

@@ -27,6 +27,7 @@ class Runtime(ABC):
     """
 
     accepts: ClassVar[frozenset[str]]  # forms, in order of preference irrelevant
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu"})  # kinds of device that it can open a model on
     run_on: ClassVar[frozenset[str]]  # kinds of device on which this member has been run and measured by its authors
     native: ClassVar[frozenset[str]] = frozenset()  # forms that people run on it as they are: the named baseline
     needs_torch: ClassVar[bool] = False

@@ -15,6 +15,7 @@ from farthing.types import Pipeline
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"cascade"})
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
     needs_torch: ClassVar[bool] = True  # unless neither part does
 

@@ -14,6 +14,7 @@ class OnnxRuntime(Runtime):
     """Streams are concurrent calls of one session: each works on its caller's thread and on a pool that they share."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"onnx"})
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
     native: ClassVar[frozenset[str]] = frozenset({"onnx"})
 

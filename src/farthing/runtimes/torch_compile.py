@@ -21,7 +21,8 @@ class TorchCompile(Runtime):
     """
 
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
-    run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    run_on: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     needs_torch: ClassVar[bool] = True
     dynamic: bool = True
 

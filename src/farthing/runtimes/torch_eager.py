@@ -11,7 +11,8 @@ from farthing.types import Pipeline
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchEager(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"torch"})
-    run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    run_on: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     native: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs_torch: ClassVar[bool] = True
 

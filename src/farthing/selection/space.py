@@ -12,7 +12,7 @@ from farthing.results import Profile
 from farthing.runtimes.base import Runtime
 from farthing.types import Build, Deployment, Job, MemberRef
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16, 32, 64), "cuda": (1, 4, 16, 32, 64, 128, 256, 512)}
 CASCADE = "cascade"  # the method that joins two measured builds, and the runtime that runs them
 MOST_PAIRS, AGREEMENTS = 2, (1.0, 2.0)  # agreement 1 - max_drop, and half as strict: what differs is not always worse
 EXPECTED_ASKED = 0.3  # of the items, before anything is known
@@ -45,6 +45,9 @@ def builds(job: Job, profile: Profile, feasible: Feasible) -> tuple[list[Proposa
     settings, skipped = _settings(job, profile)
     proposals = []
     for runtime in _runtimes(job):
+        if profile.device.kind not in runtime.devices:
+            skipped.append((plugins.ref(runtime).name, f"it does not run on {profile.device.kind}"))
+            continue
         runtime_speedup = runtime.predicted_speedup(profile)
         for recipe in _recipes(settings):
             build = Build(
@@ -84,7 +87,7 @@ def allows(job: Job, method: str) -> bool:
 
 def deployments(build: Build, job: Job, *, threads: int, streams: int, varied_lengths: bool) -> list[Deployment]:
     """Every batching worth simulating for one way of using the cores."""
-    sizes = BATCH_SIZES[:1] if job.traffic.scenario == "single_stream" else BATCH_SIZES
+    sizes = (1,) if job.traffic.scenario == "single_stream" else BATCH_SIZES[build.device_kind]
     delays_s = DELAYS_S if job.traffic.scenario == "server" else DELAYS_S[:1]
     return [
         Deployment(

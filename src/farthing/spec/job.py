@@ -63,6 +63,7 @@ def job_of(draft: Draft, columns: Mapping[str, Column] | None = None) -> Job:
         trust=draft.top.trust,
         methods=draft.search.methods,
         runtimes=draft.search.runtimes,
+        device=draft.top.device,
         carry_sample=draft.top.carry_sample,
         notes=notes,
     )

@@ -42,7 +42,7 @@ def read_live(  # noqa: PLR0913 - one argument for each table of a job file
     seed: int = 0,
     **top: Any,
 ) -> Job:
-    """`read` with live objects; `top` holds the other keys above the first table (trust, carry_sample).
+    """`read` with live objects; `top` holds the other keys above the first table (trust, device, carry_sample).
 
     model: (torch.nn.Module, example_input); of texts, (module, example_input, tokenizer, max_length), where the example is
     int64 token ids (batch, length) for each argument of forward, which are named input_ids, attention_mask, token_type_ids,

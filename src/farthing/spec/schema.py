@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from farthing.errors import JobError
-from farthing.types import Budget, Floor, Limits, MemberRef, Prices, Slo, Traffic
+from farthing.types import Budget, DeviceKind, Floor, Limits, MemberRef, Prices, Slo, Traffic
 
 Table = TypeVar("Table")
 
@@ -31,6 +31,7 @@ class TopTable:
     seed: int = 0
     trust: bool = False  # code may be loaded from the model's own files (pickles)
     carry_sample: bool = True  # the artifact carries items of the verify split
+    device: DeviceKind = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
