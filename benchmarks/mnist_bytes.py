@@ -173,6 +173,37 @@ def add(row: dict[str, Any]) -> None:
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     rows = [r for r in rows if _key(r) != _key(row)] + [row]
     RESULTS.write_text(json.dumps(sorted(rows, key=_key), indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text("\n".join(table(sorted(rows, key=_key))) + "\n")
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "# Bytes that rebuild LeNet for MNIST",
+        "",
+        "Weights: seal, shapes, levels and codes of all parameters. File: with the module around them. Errors in percent.",
+        "",
+        "| net | point | seed | weights, bytes | file, bytes | not zero | validation | test | dense, test | opened in ms |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        figures = (row["weight_bytes"], row["file_bytes"], sum(row["not_zero"].values()))
+        told = " | ".join(f"{figure:,}" for figure in figures)
+        errors = (row["validation"]["error"], row["test"]["error"], row["test"]["dense_error"])
+        spent = " | ".join(f"{value:.2f}" for value in errors)
+        lines.append(f"| {row['net']} | {row['point']} | {row['seed']} | {told} | {spent} | {1e3 * row['load_s']:.0f} |")
+    lines += [
+        "",
+        "| net | point | seeds | weights, mean [least, most] | test error, mean [least, most] |",
+        "|---|---|---|---|---|",
+    ]
+    for net, point in sorted({(row["net"], row["point"]) for row in rows}):
+        group = [row for row in rows if (row["net"], row["point"]) == (net, point)]
+        num_bytes, errors = [row["weight_bytes"] for row in group], [row["test"]["error"] for row in group]
+        spread = f"{np.mean(num_bytes):,.0f} [{min(num_bytes):,}, {max(num_bytes):,}]"
+        lines.append(
+            f"| {net} | {point} | {len(group)} | {spread} | {np.mean(errors):.2f} [{min(errors):.2f}, {max(errors):.2f}] |"
+        )
+    return lines
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, int]:
