@@ -26,7 +26,7 @@ def test_help_imports_nothing_heavy():
     code = "import sys, farthing, farthing.cli; print(*{m.partition('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
-    assert {"optimize", "init", "verify", "predict", "gate"} <= set(run("--help").stdout.replace("│", " ").split())
+    assert {"optimize", "init", "verify", "predict", "gate", "update"} <= set(run("--help").stdout.replace("│", " ").split())
 
 
 def edited(folder, old, new):

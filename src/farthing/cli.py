@@ -4,7 +4,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Find the cheapest way to run the model you have, and prove that nothing was lost on the way.",
 )
 
-NOTHING_MEETS_THE_FLOOR = 3
+NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = 3
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
 
@@ -52,6 +52,7 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
         raise typer.Exit(NOTHING_MEETS_THE_FLOOR)
@@ -169,6 +170,30 @@ def key(name: Annotated[str, typer.Argument(help="whose key it is")]) -> None:
     made = new_key()
     typer.echo(f"key (shown only now): {made}", err=True)
     typer.echo(f"{name} {hashlib.sha256(made.encode()).hexdigest()}")
+
+
+@app.command()
+def update(
+    run: Annotated[Path, typer.Argument(help="the folder of a run that `optimize` finished")],
+    data: Annotated[Path, typer.Option(help="new rows: .jsonl, .csv or .parquet with the columns of the job")],
+    job: Annotated[Path | None, typer.Option(help="the job file of the run (default: the one that it was given)")] = None,
+    how: Annotated[Literal["head", "unfreeze", "lora", "full"], typer.Option(help="what may learn")] = "full",
+    epochs: Annotated[int, typer.Option(help="passes over new and replayed rows")] = 4,
+    learning_rate: Annotated[float | None, typer.Option(help="default: by what may learn")] = None,
+) -> None:
+    """Learn from new data; kept only if it helps and breaks no floor on the old. Exit code 3: refused, all is as it was."""
+    from farthing.adaptation import Adaptation
+    from farthing.adaptation.verdict import markdown
+    from farthing.updating import update as update_run
+
+    try:
+        adaptation = Adaptation(how=how, epochs=epochs, learning_rate=learning_rate)
+        verdict = update_run(run, data, job=job, adaptation=adaptation, tell=lambda text: typer.echo(text, err=True))
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. The same command goes on where it was.")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(markdown(verdict))
+    raise typer.Exit(0 if verdict.accepted else UPDATE_REFUSED)
 
 
 def _terminate(*_: object) -> None:
