@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from farthing.errors import ArtifactError, DataError, FarthingError
+from farthing.errors import ArtifactError, DataError, FarthingError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,8 @@ app = typer.Typer(
     help="Find the cheapest way to run the model you have, and prove that nothing was lost on the way.",
 )
 
-NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = 3
+NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = SLO_BROKEN = 3
+VOID = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
 
@@ -196,8 +197,61 @@ def update(
     raise typer.Exit(0 if verdict.accepted else UPDATE_REFUSED)
 
 
+@app.command()
+def bench(  # noqa: PLR0913 - one parameter an option
+    url: Annotated[str, typer.Argument(help="POST goes there, with a JSON body")],
+    requests: Annotated[Path | None, typer.Option(help="JSON Lines: one request a line")] = None,
+    generate: Annotated[str | None, typer.Option(help="instead: text:WORDS or numbers:COUNT, e.g. text:8-32")] = None,
+    template: Annotated[str, typer.Option(help="the body, with $REQUEST where a request goes")] = "$REQUEST",
+    rate: Annotated[float | None, typer.Option(help="requests per second; a trace has its own")] = None,
+    duration: Annotated[float, typer.Option(help="seconds that are judged, of each rate")] = 30.0,
+    arrivals: Annotated[str, typer.Option(help="poisson, constant, gamma or trace")] = "poisson",
+    cv: Annotated[float, typer.Option(help="gamma: burstiness, standard deviation of the gaps over their mean")] = 2.0,
+    trace: Annotated[Path | None, typer.Option(help="CSV whose first column holds timestamps")] = None,
+    slo_p99: Annotated[float | None, typer.Option(help="seconds within which 99% of all requests must be answered")] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="look for the highest rate that is carried")] = False,
+    processes: Annotated[int, typer.Option(help="generator processes")] = 1,
+    connections: Annotated[int, typer.Option(help="at most so many at once")] = 1000,
+    timeout: Annotated[float, typer.Option(help="seconds after which a request is given up")] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before, not judged")] = 1.0,
+    header: Annotated[list[str] | None, typer.Option(help="'NAME: VALUE', any number of times")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(help="of one machine, for cost per million")] = None,
+    machines: Annotated[int, typer.Option(help="that serve")] = 1,
+    seed: Annotated[int, typer.Option(help="of arrivals and generated requests")] = 0,
+    out: Annotated[Path | None, typer.Option(help="a JSON file for everything that was measured")] = None,
+) -> None:
+    """Drive a server with open-loop load. Exit code 3: the SLO is broken; 4: the run is void."""
+    try:
+        from farthing import bench as benches
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "httptools", "bench") from error
+
+    load = benches.Load(
+        url=url, bodies=benches.bodies(requests, generate, template, seed=seed), rate_per_s=benches.mean_rate(rate, trace),
+        duration_s=duration, arrivals="trace" if trace else arrivals, cv=cv, trace=trace, slo_p99_s=slo_p99,
+        timeout_s=timeout, warmup_s=warmup, processes=processes, connections=connections, headers=_headers(header or []),
+        usd_per_hour=usd_per_hour, machines=machines, seed=seed,
+    )  # fmt: skip
+    if out is not None and not out.parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.parent}")
+    done = benches.bench(load, sweep=sweep, progress=lambda run: typer.echo(benches.line(run)) if sweep else None)
+    typer.echo(benches.table(load, done))
+    if out is not None:
+        out.write_text(benches.document(load, done), encoding="utf-8")
+    last = done.knee or done.runs[-1]
+    raise typer.Exit(VOID if last.void else SLO_BROKEN if last.slo_kept is False else 0)
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _headers(lines: list[str]) -> tuple[tuple[str, str], ...]:
+    parted = [line.partition(":") for line in lines]
+    for line, (_, colon, _) in zip(lines, parted, strict=True):
+        if not colon:
+            raise DataError(f"--header {line!r}: expected 'NAME: VALUE'")
+    return tuple((name, value.strip()) for name, _, value in parted)
 
 
 def _told(interruption: KeyboardInterrupt, job: Path, folder: Path, minutes: float | None) -> str:
