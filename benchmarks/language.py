@@ -4,7 +4,7 @@
     PYTHON peers/bits.py FOLDER                     the reference libraries on the same weights, in an environment of theirs
     python benchmarks/language.py FOLDER report     -> results/language.json and .md
 
-The text's end is the test part; calibration is 128 stretches of the training part. All methods read the same numbers.
+The text's end is the test part; calibration is 32 stretches of the training part. All methods read the same numbers.
 """
 
 import json
@@ -27,7 +27,7 @@ from farthing.types import Context, MemberRef, Pipeline, TensorSpec
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = ("rtn", "hqq", "gptq", "awq")
-BITS, GROUP_SIZES = (4, 3), (64, 128)
+BITS, GROUP_SIZES = (3, 4), (64, 128)
 INPUTS = (TensorSpec(name="input_ids", dtype="int64", shape=("batch", "length")),)
 RESAMPLES = 10_000
 
@@ -42,9 +42,9 @@ def measure(folder: Path) -> None:
     module, (train, _, test) = language.trained(folder), language.text()
     source, context = original(module, folder), Context(calibration=calibration(train))
     keep(folder, "float32", lambda: (language.losses(module, test), {"bits_per_weight": 32.0}))
-    for name in METHODS:
-        for bits in BITS:
-            for size in GROUP_SIZES:
+    for size in GROUP_SIZES:
+        for name in METHODS:
+            for bits in BITS:
                 ref = MemberRef(name=name, knobs=(("bits", bits), ("group_size", size)))
                 keep(folder, f"farthing {name} {bits} {size}", lambda ref=ref: judged(ref, source, context, test, folder))
 

@@ -14,7 +14,18 @@ CONTEXT, WIDTH, HEADS, BLOCKS = 128, 384, 6, 6
 NUM_VALIDATION, NUM_TEST = 400, 436  # blocks of CONTEXT characters at the end of the text: the test part is the last
 SCHEDULE = Schedule(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1, warmup=0.05, validation=0.03)
 WEIGHTS = "language.pt"
-NUM_CALIBRATION = 128  # windows of the training part
+NUM_CALIBRATION = 32  # windows of the training part
+
+
+class RmsNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * weight, written out: the tracing exporter to ONNX knows no operator for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(WIDTH))
+
+    def forward(self, x_BLD: Any) -> Any:
+        return x_BLD * torch.rsqrt(x_BLD.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps) * self.weight
 
 
 class Block(nn.Module):
@@ -22,7 +33,7 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention_norm, self.feed_norm = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
+        self.attention_norm, self.feed_norm = RmsNorm(), RmsNorm()
         self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
         self.gate, self.up = (nn.Linear(WIDTH, 8 * WIDTH // 3, bias=False) for _ in range(2))
         self.down = nn.Linear(8 * WIDTH // 3, WIDTH, bias=False)
@@ -47,7 +58,7 @@ class Language(nn.Module):
         super().__init__()
         self.embedding, self.position = nn.Embedding(num_characters, WIDTH), nn.Embedding(CONTEXT, WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
-        self.norm, self.head = nn.RMSNorm(WIDTH), nn.Linear(WIDTH, num_characters, bias=False)
+        self.norm, self.head = RmsNorm(), nn.Linear(WIDTH, num_characters, bias=False)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 residual = name.endswith(("out.weight", "down.weight"))

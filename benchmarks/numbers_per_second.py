@@ -140,7 +140,7 @@ def table(found: dict[str, Any]) -> list[str]:
     lines = [
         "# Numbers per second",
         "",
-        "Median [quartiles] of the seconds; farthing over the reference in the same round, below 1 where it is faster.",
+        "Median [quartiles] of the seconds; farthing's time over the reference's in the same round: below 1 is faster.",
         "",
         "| what | who | s | farthing over this |",
         "|---|---|---|---|",

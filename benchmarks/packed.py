@@ -1,6 +1,6 @@
 """Packed weights against float32 and int8 where they run: OpenVINO and ONNX Runtime, one thread, variants in turns.
 
-    python benchmarks/packed.py FOLDER [ROUNDS]     -> results/packed.json and .md; FOLDER as language.py was given it
+    python benchmarks/packed.py FOLDER [MODEL]     -> results/packed.json and .md; FOLDER as language.py was given it
 
 MiniLM (32 tokens), and the small language model of `language.py`, both reading a prompt and asked for one character, as a
 decoder with a cache is. A round times every variant of one model and shape once, for at least LEAST_S; what is told is the
@@ -17,6 +17,7 @@ import numpy as np
 
 import language
 import language_model
+from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.conversions.base import Conversion
 from farthing.methods.base import Method
@@ -32,9 +33,12 @@ INT8 = {"onnxruntime": ("onnx", "ort_dynamic_int8"), "openvino": ("openvino", "n
 Variant = tuple[str, str]  # runtime, what was done
 
 
-def main(folder: Path, rounds: int = 7) -> None:
-    found: dict[str, Any] = {}
-    for name, make in (("minilm", minilm), ("language", decoder)):
+def main(folder: Path, only: str = "", rounds: int = 7) -> None:
+    file = RESULTS / "packed.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for name, make in (("language", decoder), ("minilm", minilm)):
+        if only not in name:
+            continue
         source, context = make(folder)
         built = {
             (runtime, what): p for runtime in INT8 for what, p in variants(source, context, runtime, folder / name).items()
@@ -44,7 +48,7 @@ def main(folder: Path, rounds: int = 7) -> None:
             seconds = timed(sessions, feeds_of(source, batch, length), rounds)
             found[f"{name} {batch} x {length}"] = rows(seconds)
         found[f"{name} bytes"] = {" ".join(variant): bytes_of(pipeline) for variant, pipeline in built.items()}
-    (RESULTS / "packed.json").write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "packed.md").write_text("\n".join(table(found)) + "\n")
     print(*table(found), sep="\n")
 
@@ -80,7 +84,8 @@ def variants(source: Pipeline, context: Context, runtime: str, directory: Path) 
     made = {"float32": conversion.convert(source, directory / runtime / "float32", context)}
     made["int8"] = method(int8).apply(made["float32"], directory / runtime / "int8", context)
     for name, bits in PACKED:
-        packed = method(name, bits=bits).apply(source, directory / f"{name}{bits}", context)
+        there = directory / f"{name}{bits}"
+        packed = pipelines.read(there) if there.exists() else method(name, bits=bits).apply(source, there, context)
         made[f"{name} {bits}"] = conversion.convert(packed, directory / runtime / f"{name}{bits}", context)
     return made
 
@@ -142,4 +147,4 @@ def table(found: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(int(value) for value in sys.argv[2:]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -22,7 +22,7 @@ from torch import nn
 
 import language_model as language
 
-BITS, GROUP_SIZES = (4, 3), (64, 128)
+BITS, GROUP_SIZES = (3, 4), (64, 128)
 
 
 def main(folder: Path, only: str = "") -> None:
@@ -30,8 +30,8 @@ def main(folder: Path, only: str = "") -> None:
     module, (train, _, test) = language.trained(folder), language.text()
     rows = torch.from_numpy(language.windows(train, language.NUM_CALIBRATION, seed=1))
     for name, make in REFERENCES.items():
-        for bits in BITS:
-            for size in GROUP_SIZES:
+        for size in GROUP_SIZES:
+            for bits in BITS:
                 file = folder / "losses" / f"{name} {bits} {size}.json"
                 if only in name and not file.exists():
                     file.write_text(json.dumps(judged(make, copy.deepcopy(module), rows, (bits, size), test)))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from farthing.errors import ArtifactError, DataError, FarthingError
+from farthing.errors import ArtifactError, DataError, FarthingError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,8 @@ app = typer.Typer(
     help="Find the cheapest way to run the model you have, and prove that nothing was lost on the way.",
 )
 
-NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = 3
+NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = SLO_BROKEN = 3
+VOID = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
 
@@ -124,6 +125,55 @@ def gate(
 
 
 @app.command()
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
+    host: Annotated[str, typer.Option(help="the address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="the port to listen on")] = 8000,
+    replicas: Annotated[int | None, typer.Option(help="processes with the model (default: as planned)")] = None,
+    deadline_s: Annotated[float | None, typer.Option(help="of requests without X-Deadline-Ms (default: none)")] = None,
+    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
+    router: Annotated[str, typer.Option(help="which replica gets the next batch")] = "least_loaded",
+    keys: Annotated[
+        Path | None, typer.Option(help="a file of names and SHA-256 of API keys; without it everybody may ask")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM)")] = None,
+    private_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM)")] = None,
+    max_rss_gib: Annotated[float | None, typer.Option(help="a replica that grows past it is drained and started anew")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
+) -> None:
+    """Serve an artifact over HTTP; what it costs is told beside what was planned."""
+    from farthing.serving import Options
+    from farthing.serving import serve as serve_artifact
+
+    options = Options(
+        host=host,
+        port=port,
+        replicas=replicas,
+        deadline_s=float("inf") if deadline_s is None else deadline_s,
+        drain_s=drain_s,
+        router=router,
+        keys=keys,
+        certificate=certificate,
+        private_key=private_key,
+        max_rss_gib=max_rss_gib,
+        trust=trust,
+    )
+    serve_artifact(_artifact(artifact), options, tell=typer.echo)
+
+
+@app.command()
+def key(name: Annotated[str, typer.Argument(help="whose key it is")]) -> None:
+    """Make an API key for `farthing serve --keys`: the key itself, once, and the line for the file."""
+    import hashlib
+
+    from farthing.serving.serve import new_key
+
+    made = new_key()
+    typer.echo(f"key (shown only now): {made}", err=True)
+    typer.echo(f"{name} {hashlib.sha256(made.encode()).hexdigest()}")
+
+
+@app.command()
 def update(
     run: Annotated[Path, typer.Argument(help="the folder of a run that `optimize` finished")],
     data: Annotated[Path, typer.Option(help="new rows: .jsonl, .csv or .parquet with the columns of the job")],
@@ -147,8 +197,61 @@ def update(
     raise typer.Exit(0 if verdict.accepted else UPDATE_REFUSED)
 
 
+@app.command()
+def bench(  # noqa: PLR0913 - one parameter an option
+    url: Annotated[str, typer.Argument(help="POST goes there, with a JSON body")],
+    requests: Annotated[Path | None, typer.Option(help="JSON Lines: one request a line")] = None,
+    generate: Annotated[str | None, typer.Option(help="instead: text:WORDS or numbers:COUNT, e.g. text:8-32")] = None,
+    template: Annotated[str, typer.Option(help="the body, with $REQUEST where a request goes")] = "$REQUEST",
+    rate: Annotated[float | None, typer.Option(help="requests per second; a trace has its own")] = None,
+    duration: Annotated[float, typer.Option(help="seconds that are judged, of each rate")] = 30.0,
+    arrivals: Annotated[str, typer.Option(help="poisson, constant, gamma or trace")] = "poisson",
+    cv: Annotated[float, typer.Option(help="gamma: burstiness, standard deviation of the gaps over their mean")] = 2.0,
+    trace: Annotated[Path | None, typer.Option(help="CSV whose first column holds timestamps")] = None,
+    slo_p99: Annotated[float | None, typer.Option(help="seconds within which 99% of all requests must be answered")] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="look for the highest rate that is carried")] = False,
+    processes: Annotated[int, typer.Option(help="generator processes")] = 1,
+    connections: Annotated[int, typer.Option(help="at most so many at once")] = 1000,
+    timeout: Annotated[float, typer.Option(help="seconds after which a request is given up")] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before, not judged")] = 1.0,
+    header: Annotated[list[str] | None, typer.Option(help="'NAME: VALUE', any number of times")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(help="of one machine, for cost per million")] = None,
+    machines: Annotated[int, typer.Option(help="that serve")] = 1,
+    seed: Annotated[int, typer.Option(help="of arrivals and generated requests")] = 0,
+    out: Annotated[Path | None, typer.Option(help="a JSON file for everything that was measured")] = None,
+) -> None:
+    """Drive a server with open-loop load. Exit code 3: the SLO is broken; 4: the run is void."""
+    try:
+        from farthing import bench as benches
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "httptools", "bench") from error
+
+    load = benches.Load(
+        url=url, bodies=benches.bodies(requests, generate, template, seed=seed), rate_per_s=benches.mean_rate(rate, trace),
+        duration_s=duration, arrivals="trace" if trace else arrivals, cv=cv, trace=trace, slo_p99_s=slo_p99,
+        timeout_s=timeout, warmup_s=warmup, processes=processes, connections=connections, headers=_headers(header or []),
+        usd_per_hour=usd_per_hour, machines=machines, seed=seed,
+    )  # fmt: skip
+    if out is not None and not out.parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.parent}")
+    done = benches.bench(load, sweep=sweep, progress=lambda run: typer.echo(benches.line(run)) if sweep else None)
+    typer.echo(benches.table(load, done))
+    if out is not None:
+        out.write_text(benches.document(load, done), encoding="utf-8")
+    last = done.knee or done.runs[-1]
+    raise typer.Exit(VOID if last.void else SLO_BROKEN if last.slo_kept is False else 0)
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _headers(lines: list[str]) -> tuple[tuple[str, str], ...]:
+    parted = [line.partition(":") for line in lines]
+    for line, (_, colon, _) in zip(lines, parted, strict=True):
+        if not colon:
+            raise DataError(f"--header {line!r}: expected 'NAME: VALUE'")
+    return tuple((name, value.strip()) for name, _, value in parted)
 
 
 def _told(interruption: KeyboardInterrupt, job: Path, folder: Path, minutes: float | None) -> str:

@@ -47,3 +47,25 @@ def test_a_weight_that_is_computed_is_not_packed() -> None:
     module = Crossed()
     parametrizations.weight_norm(module.left)
     assert "left" not in dict(grouped.linears(module, "rtn"))
+
+
+class Twice(Crossed):
+    """Runs one layer twice, and something after it that must not be reached once enough was seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_ends = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer = self.right(self.left(self.left(x)))
+        self.num_ends += 1
+        return answer
+
+
+def test_an_answer_is_broken_off_when_the_layer_was_run_as_often_as_in_the_first() -> None:
+    module, batches = Twice().eval(), [(torch.randn(4, 32),) for _ in range(3)]
+    x = torch.cat([batch[0] for batch in batches])
+    seen = grouped.seen("gptq", module, module.left, batches)
+    both = torch.cat([x, module.left(x)]).detach()
+    assert torch.allclose(seen.moment.float(), both.T @ both / len(both), atol=1e-5)
+    assert module.num_ends == 1

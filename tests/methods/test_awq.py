@@ -90,7 +90,7 @@ def test_knobs_out_of_range_are_refused(method: Awq, message: str, tmp_path: Pat
 def test_too_few_rows_and_nan_are_refused(tmp_path: Path) -> None:
     source = zoo.source("mlp", tmp_path / "source")
     context = zoo.context(source)
-    with pytest.raises(BuildError, match=r"awq: .* has 3"):
+    with pytest.raises(BuildError, match=r"awq .* has 3"):
         Awq().apply(source, tmp_path / "few", replace(context, calibration=context.calibration[:3]))
     spoiled = {"input": np.full_like(context.calibration[0]["input"], np.nan)}
     with pytest.raises(DataError, match="input 'input' of calibration batch 0 holds NaN"):

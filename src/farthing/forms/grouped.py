@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,23 +124,35 @@ def sharing(module: nn.Module, layers: Iterable[tuple[str, nn.Linear]], batch: t
 
 
 def seen(method: str, module: nn.Module, layer: nn.Linear, batches: Iterable[tuple[Any, ...]]) -> Seen:
-    """What the layer is given while the module answers the batches. Raises BuildError for NaN and infinity, naming `method`."""
+    """What the layer is given while the module answers the batches. Raises BuildError for NaN and infinity, naming `method`.
+
+    An answer is broken off when the layer was run as often as in the first: what comes after it is not needed.
+    """
     total, sizes = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64), torch.zeros(layer.in_features)
-    count = 0
+    count, calls, most_calls = 0, 0, 0
 
     def watch(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        nonlocal count
+        nonlocal count, calls
         x_NI = (inputs[0] if inputs else named["input"]).detach().reshape(-1, layer.in_features).float()
         total.add_(x_NI.T @ x_NI)
         sizes.add_(x_NI.abs().sum(0))
-        count += len(x_NI)
+        count, calls = count + len(x_NI), calls + 1
+        if calls == most_calls:
+            raise _Enough
 
     with _hooked([(layer, watch)]), torch.no_grad():
         for batch in batches:
-            module(*batch)
+            calls = 0
+            with suppress(_Enough):
+                module(*batch)
+            most_calls = most_calls or calls
     if not math.isfinite(float(total.sum())):
         raise BuildError(f"{method}: the calibration batches give NaN or infinity inside the model")
     return Seen(moment=total / max(count, 1), size=sizes / max(count, 1))
+
+
+class _Enough(Exception):
+    """The layer was run; it never leaves `seen`."""
 
 
 @contextmanager

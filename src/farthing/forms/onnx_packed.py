@@ -8,7 +8,7 @@ from typing import Any
 from farthing.types import Array
 
 HALF_BYTE, BYTE = 4, 8  # bits
-SMALLEST_BLOCK = 16  # the operator's: blocks of inputs are powers of two
+SMALLEST_BLOCK, LARGEST_BLOCK = 16, 256  # the operator's: blocks of inputs are powers of two
 DOMAIN = "com.microsoft"
 INT8_ACTIVATIONS = 4  # accuracy_level of MatMulNBits: inputs are rounded to 8 bits, block by block, on the way
 
@@ -74,11 +74,11 @@ def _digest(weight: Array) -> tuple[tuple[int, ...], bytes]:
 
 
 def _block(tensor: Any) -> int:
-    """The largest power of two that divides a group."""
+    """The largest power of two that divides a group, and that the operator knows."""
     if len(tensor.shape) != 2 or tensor.shape[1] % tensor.scale.shape[1]:
         return 1
     size = tensor.shape[1] // tensor.scale.shape[1]
-    return int(size & -size)
+    return min(int(size & -size), LARGEST_BLOCK)
 
 
 def _product(node: Any, tensor: Any, graph: Any) -> list[Any]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from farthing.errors import BuildError
-from farthing.methods.base import Method, bytes_are_free, calibration
+from farthing.methods.base import Method, calibration, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -49,10 +48,7 @@ class Awq(Method):
         from farthing.forms.packed import Packed
 
         grouped.check("awq", self.bits, self.group_size)
-        try:
-            batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
-        except BuildError as error:
-            raise BuildError(f"awq: {error}") from error
+        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context, "awq")]
         module, tensors = torch_form.load(source), {}
         layers = dict(grouped.linears(module, "awq"))
         for paths in grouped.sharing(module, layers.items(), batches[0]):
@@ -69,10 +65,10 @@ class Awq(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=4), cls(bits=3))
+        return few_bits_cannot_pay(profile) or (cls(bits=4), cls(bits=3))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)
 
     def scale(self, weights_OI: "Sequence[torch.Tensor]", seen: "Seen") -> "torch.Tensor":
         """(i,) s of the layers that are given this input; all 1 where no alpha above 0 is better, or nothing was seen."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Method, bytes_are_free, calibration
+from farthing.methods.base import Method, calibration, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -45,10 +45,7 @@ class Gptq(Method):
         grouped.check("gptq", self.bits, self.group_size)
         if not 0.0 < self.damping < 1.0:
             raise BuildError(f"gptq: damping is a share between 0 and 1, not {self.damping:g}")
-        try:
-            batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
-        except BuildError as error:
-            raise BuildError(f"gptq: {error}") from error
+        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context, "gptq")]
         module, tensors = torch_form.load(source), {}
         layers = dict(grouped.linears(module, "gptq"))
         for paths in grouped.sharing(module, layers.items(), batches[0]):
@@ -61,10 +58,10 @@ class Gptq(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=4), cls(bits=3))
+        return few_bits_cannot_pay(profile) or (cls(bits=4), cls(bits=3))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)
 
     def rounded(self, weight_OI: "torch.Tensor", moment_II: "torch.Tensor") -> "PackedTensor":
         """`weight_OI` on its grids, given the second moment X'X / n of its inputs."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Method, bytes_are_free
+from farthing.methods.base import Method, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -49,10 +49,10 @@ class Hqq(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=4), cls(bits=3))
+        return few_bits_cannot_pay(profile) or (cls(bits=4), cls(bits=3))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)
 
     def settled(self, weight_OGS: "torch.Tensor") -> "PackedTensor":
         """One weight in equal groups of inputs, on grids whose offsets have come to rest."""
