@@ -90,7 +90,7 @@ def _continued(module: Any, rest: list[Any], texts: list[str], labels: Any, epoc
         place.mkdir()
         source = snapshot_object((module, *rest), place)
         task = Task(name="intent", data=Dataset(columns=(texts,), labels=labels))
-        return torch_form.load(adapt(source, Path(scratch) / "made", [task], Adaptation(how="full", epochs=epochs), threads=1))
+        return torch_form.load(adapt(source, Path(scratch) / "made", [task], Adaptation(epochs=epochs), threads=1))
 
 
 def accuracy(module: Any, folder: Path, data: dict[str, Any]) -> dict[str, float]:

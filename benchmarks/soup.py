@@ -1,6 +1,6 @@
 """Several students of one cut model, merged, against one student that was given the same time to learn: Fashion-MNIST.
 
-FARTHING_DATA=... python benchmarks/soup.py [--seeds 5] [--items 4000]: writes results/soup.json.
+FARTHING_DATA=... python benchmarks/soup.py [--seeds 5] [--items 4000]: writes results/soup_EPOCHS.json.
 """
 
 import argparse
@@ -57,7 +57,9 @@ def main() -> None:
                 rows.append(row | {"accuracy": _accuracy(result, test_images, test_labels)})
             rows.append({"seed": seed, "way": "original", "accuracy": _accuracy(original, test_images, test_labels)})
         print(json.dumps([row for row in rows if row["seed"] == seed]), flush=True)
-        (HERE / "results" / "soup.json").write_text(json.dumps({"arguments": vars(asked), "rows": rows}, indent=1))
+        (HERE / "results" / f"soup_{asked.epochs}.json").write_text(
+            json.dumps({"arguments": vars(asked), "rows": rows}, indent=1)
+        )
 
 
 def _ways(epochs: int) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def update(
     run: Annotated[Path, typer.Argument(help="the folder of a run that `optimize` finished")],
     data: Annotated[Path, typer.Option(help="new rows: .jsonl, .csv or .parquet with the columns of the job")],
     job: Annotated[Path | None, typer.Option(help="the job file of the run (default: the one that it was given)")] = None,
-    how: Annotated[Literal["head", "unfreeze", "lora", "full"], typer.Option(help="what may learn")] = "full",
+    how: Annotated[Literal["head", "unfreeze", "lora", "full"], typer.Option(help="what may learn")] = "unfreeze",
     epochs: Annotated[int, typer.Option(help="passes over new and replayed rows")] = 4,
     learning_rate: Annotated[float | None, typer.Option(help="default: by what may learn")] = None,
 ) -> None:

@@ -31,13 +31,13 @@ from farthing.units import from_gib, from_minutes
 from farthing.workshop import ANSWER_BATCH, FREE_MEMORY_SHARE, NUM_CALIBRATION, state_home
 
 REPLAYED = 2000  # old items that are remembered, at most
-FULL = Adaptation(how="full")
+USUAL = Adaptation()
 VERDICT = "verdict.json"  # the last that is written
 
 Tell = Callable[[str], None]
 
 
-def update(run: Path, data: Path, *, job: Path | None = None, adaptation: Adaptation = FULL, tell: Tell = print) -> Verdict:
+def update(run: Path, data: Path, *, job: Path | None = None, adaptation: Adaptation = USUAL, tell: Tell = print) -> Verdict:
     """Let the model of the finished `run` learn the rows of `data` beside replayed old ones; RUN/updates/NNN holds the answer.
 
     Accepted: on new rows that nothing learned from, every metric of labels has risen for sure; on the verify split (and what

@@ -19,9 +19,7 @@ from farthing.training import Schedule, fit
 from farthing.types import Array, Pipeline
 
 FEATURE_BATCH = 64
-SPREAD_ITEMS = 256  # that tell how wide features spread
 HEAD_BATCH = 64
-JOINT = 0.1  # a new head learns slower while its features move too
 PATIENT = 5  # so many times without improvement would be all epochs
 
 Outputs = tuple[torch.Tensor, ...]
@@ -36,9 +34,14 @@ class Lesson:
 
     def learn(self) -> nn.Module:
         """The module when it has learned as the adaptation says. Raises BuildError where it has no head that could."""
-        return {"head": self.head, "unfreeze": self.unfreeze, "lora": self.lora, "full": self.full}[self.adaptation.how]()
+        how = self.adaptation.how
+        if how == "head":
+            return self.head("head")
+        if self.net.heads or how == "unfreeze":
+            self.head("frozen")  # a head that knows nothing would spoil what lies below (Kumar et al., arXiv 2202.10054)
+        return {"unfreeze": self.unfreeze, "lora": self.lora, "full": self.full}[how]()
 
-    def head(self, folder: str = "head") -> nn.Module:
+    def head(self, folder: str) -> nn.Module:
         """The heads alone, on the backbone's features: nothing else moves, since nothing else is run."""
         if not self.net.heads:
             raise BuildError(
@@ -64,20 +67,17 @@ class Lesson:
         return self.net.module
 
     def unfreeze(self) -> nn.Module:
-        self.head("frozen")
         return self._moved(self._discriminative())
 
     def full(self) -> nn.Module:
-        if self.net.fresh:
-            return self._moved({name: 1.0 for name, _ in self.net.module.named_parameters()} | self._head_factors())
         self._fit_whole(self.net.module.requires_grad_(True))
         return self.net.module
 
     def lora(self) -> nn.Module:
         adaptation, example = self.adaptation, self._arguments(np.arange(min(4, len(self.items))))
         updates = LowRankUpdates(self.net.module, self.net.heads, adaptation.rank, adaptation.alpha)
-        factors = {name: 1.0 for name in updates.names} | self._head_factors()
-        self._moved(factors)
+        of_heads = [f"{path}.{name}" for path in self.net.heads for name, _ in self._linear(path).named_parameters()]
+        self._moved(dict.fromkeys([*updates.names, *of_heads], 1.0))
         return updates.merged(example)
 
     # ------------------------------------------------------------ which weights move, and at which rate
@@ -88,15 +88,6 @@ class Lesson:
         depth = {path: (len(order) - 1 - i) / max(1, len(order) - 1) for i, path in enumerate(order)}
         names = [name for name, _ in self.net.module.named_parameters()]
         return {name: self.adaptation.lowest ** depth.get(name.rpartition(".")[0], 1.0) for name in names}
-
-    def _head_factors(self) -> dict[str, float]:
-        """Heads move with the rest; new ones at JOINT times the frozen phase's rate, over the spread of their features."""
-        names = [f"{path}.{name}" for path in self.net.heads for name, _ in self._linear(path).named_parameters()]
-        if not self.net.fresh:
-            return dict.fromkeys(names, 1.0)
-        drawn = np.random.default_rng(self.adaptation.seed).permutation(len(self.items))[:SPREAD_ITEMS]
-        spread = max(1e-6, float(self._features(np.sort(drawn)).std(0).mean()))
-        return dict.fromkeys(names, JOINT * RATES["head"] / spread / self.adaptation.rate)
 
     def _moved(self, factors: Mapping[str, float]) -> nn.Module:
         offsets = Offsets(self.net.module, factors)

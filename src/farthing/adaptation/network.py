@@ -21,7 +21,6 @@ class Network:
 
     module: nn.Module
     heads: tuple[str, ...]
-    fresh: bool  # some head is new: its weights say nothing yet
     order: tuple[str, ...]  # paths of the parts that hold weights, as they are called, the first layer first
 
     def outputs(self, *arguments: Any) -> tuple[torch.Tensor, ...]:
@@ -39,7 +38,7 @@ def network(module: nn.Module, tasks: Sequence[Task], example: Arguments, input_
     answer, head = _head_of(module, example)
     keeps = tasks[0].num_outputs is None
     if len(tasks) == 1 and keeps:
-        return Network(module=module, heads=(head,) if head else (), fresh=False, order=_order(module, example))
+        return Network(module=module, heads=(head,) if head else (), order=_order(module, example))
     if head is None and keeps:
         raise BuildError(
             f"adapt: no linear layer of {type(module).__name__} gives its answer, so it has no head to keep beside others;"
@@ -56,12 +55,12 @@ def network(module: nn.Module, tasks: Sequence[Task], example: Arguments, input_
     assert all(one is not None for one in new), "a head to keep was found above"
     if len(tasks) == 1 and head is not None:
         _put(module, head, new[0])
-        return Network(module=module, heads=(head,), fresh=True, order=_order(module, example))
+        return Network(module=module, heads=(head,), order=_order(module, example))
     if head is not None:
         _put(module, head, nn.Identity())
     whole = SharedBackbone(module, [one for one in new if one is not None], input_names).eval()
     heads = tuple(f"heads.{number}" for number in range(len(tasks)))
-    return Network(module=whole, heads=heads, fresh=True, order=_order(whole, example))
+    return Network(module=whole, heads=heads, order=_order(whole, example))
 
 
 def _put(module: nn.Module, path: str, part: Any) -> None:

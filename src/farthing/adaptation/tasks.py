@@ -32,10 +32,11 @@ class Task:
 class Adaptation:
     """How the weights learn.
 
-    head: the backbone is frozen; heads alone learn, on features that are computed once. unfreeze: that first, then all weights,
-    the first layer at `lowest` times the rate of the last, geometrically between (ULMFiT, Howard & Ruder, arXiv 1801.06146).
-    lora: W + (alpha / rank) B A with W frozen (Hu et al., arXiv 2106.09685), in every linear layer and convolution; added to W
-    at the end. full: all weights at one rate.
+    head: the backbone is frozen; heads alone learn, on features that are computed once. The others begin with that, then:
+    unfreeze: all weights, the first layer at `lowest` times the rate of the last, geometrically between (ULMFiT, Howard &
+    Ruder, arXiv 1801.06146). lora: W + (alpha / rank) B A with W frozen (Hu et al., arXiv 2106.09685), in every linear layer
+    and convolution; added to W at the end. full: all weights at one rate. A model whose answer no linear layer gives has no
+    head: full and lora then go without the first phase.
     """
 
     how: How = "unfreeze"
