@@ -25,6 +25,9 @@ examples: demo
 	$(BIN)/farthing optimize examples/digits.toml --out runs/digits --resume || test $$? -eq 3
 	$(BIN)/farthing optimize examples/classifier.toml --out runs/classifier --resume || test $$? -eq 3
 	$(BIN)/farthing optimize examples/edge.toml --out runs/edge --resume || test $$? -eq 3
+	$(BIN)/farthing optimize examples/intents.toml --out runs/intents --resume || test $$? -eq 3
+	$(BIN)/farthing optimize examples/sentiment.toml --out runs/sentiment --resume || test $$? -eq 3
+	$(BIN)/farthing optimize examples/recommender.toml --out runs/recommender --resume || test $$? -eq 3
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks examples

@@ -30,3 +30,20 @@ def test_texts_stay_with_sklearn(tmp_path: Path) -> None:
     assert source.inputs[0].dtype == "str"
     with pytest.raises(BuildError, match="reads texts"):
         SklearnToOnnx().convert(source, tmp_path / "result", Context(calibration=()))
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("make", ["SVC", "RidgeClassifier"])
+def test_scores_come_as_scikit_learn_gives_them(make: str, num_classes: int, tmp_path: Path) -> None:
+    """No probabilities: two columns where there are two classes. The conversion checks its own answers."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.svm import SVC
+
+    features, digits = load_digits(return_X_y=True)
+    model = {"SVC": SVC, "RidgeClassifier": RidgeClassifier}[make]().fit(features[:400], digits[:400] % num_classes)
+    (tmp_path / "source").mkdir()
+    source = sklearn_form.snapshot(model, tmp_path / "source")
+    batches = tuple({"X": features[i : i + 2].astype("float32")} for i in range(0, 24, 2))
+    result = SklearnToOnnx().convert(source, tmp_path / "result", Context(calibration=batches))
+    assert [(spec.name, spec.shape) for spec in result.outputs] == [("scores", ("batch", num_classes))]

@@ -1,6 +1,7 @@
 """Conversion: a scikit-learn estimator to ONNX operators for classical models, by skl2onnx."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,25 +44,47 @@ def _graph(estimator: Any, source: Pipeline) -> Any:
     (features,), outputs = source.inputs, [spec.name for spec in source.outputs]
     if features.dtype != "float32":
         raise BuildError(f"{kind} reads texts, which skl2onnx tokenizes in its own way: keep the runtime sklearn")
-    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
+    types = [(features.name, FloatTensorType([None, *features.shape[1:]]))]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside skl2onnx; outputs are checked
-            types = [(features.name, FloatTensorType([None, *features.shape[1:]]))]
-            model = to_onnx(estimator, initial_types=types, options=options)
+            model = _converted(lambda options: to_onnx(estimator, initial_types=types, options=options), estimator)
     except (RuntimeError, ValueError, TypeError, NameError, MissingConverter, MissingShapeCalculator) as error:
         raise BuildError(
             f"skl2onnx cannot convert {kind}: {str(error).partition(' and attributes')[0]}. Keep the runtime sklearn."
         ) from error
+    if "scores" in outputs:
+        _rename(model.graph, "probabilities", "scores")  # skl2onnx calls what a classifier answers probabilities in any case
     unasked = [
         output for output in model.graph.output if output.name not in outputs
     ]  # labels: the runtime prunes what only they need
     for output in unasked:
         model.graph.output.remove(output)
+    if len(model.graph.output) != len(outputs):
+        raise BuildError(f"skl2onnx gives {kind} none of the outputs {', '.join(outputs)}. Keep the runtime sklearn.")
     for spec, output in zip(source.outputs, model.graph.output, strict=True):
         if spec.shape == ("batch",):
             _flatten(onnx, model.graph, output)
     return model
+
+
+def _converted(convert: Callable[[Any], Any], estimator: Any) -> Any:
+    """Scores as scikit-learn gives them where there are no probabilities; not every such classifier has both options."""
+    if hasattr(estimator, "predict_proba"):
+        return convert({id(estimator): {"zipmap": False}})
+    if not hasattr(estimator, "decision_function"):
+        return convert(None)
+    try:
+        return convert({id(estimator): {"raw_scores": True, "zipmap": False}})
+    except NameError:
+        return convert({id(estimator): {"raw_scores": True}})
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+    for output in graph.output:
+        output.name = new if output.name == old else output.name
 
 
 def _flatten(onnx: Any, graph: Any, output: Any) -> None:
