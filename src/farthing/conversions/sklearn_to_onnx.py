@@ -41,7 +41,7 @@ def _graph(estimator: Any, source: Pipeline) -> Any:
     except ImportError as error:
         raise MissingExtra("skl2onnx", "sklearn") from error
     kind = type(estimator).__name__
-    (features,), outputs = source.inputs, [spec.name for spec in source.outputs]
+    (features,) = source.inputs
     if features.dtype != "float32":
         raise BuildError(f"{kind} reads texts, which skl2onnx tokenizes in its own way: keep the runtime sklearn")
     types = [(features.name, FloatTensorType([None, *features.shape[1:]]))]
@@ -53,19 +53,22 @@ def _graph(estimator: Any, source: Pipeline) -> Any:
         raise BuildError(
             f"skl2onnx cannot convert {kind}: {str(error).partition(' and attributes')[0]}. Keep the runtime sklearn."
         ) from error
-    if "scores" in outputs:
-        _rename(model.graph, "probabilities", "scores")  # skl2onnx calls what a classifier answers probabilities in any case
-    unasked = [
-        output for output in model.graph.output if output.name not in outputs
-    ]  # labels: the runtime prunes what only they need
-    for output in unasked:
-        model.graph.output.remove(output)
-    if len(model.graph.output) != len(outputs):
-        raise BuildError(f"skl2onnx gives {kind} none of the outputs {', '.join(outputs)}. Keep the runtime sklearn.")
+    _keep(model.graph, source, kind)
     for spec, output in zip(source.outputs, model.graph.output, strict=True):
         if spec.shape == ("batch",):
             _flatten(onnx, model.graph, output)
     return model
+
+
+def _keep(graph: Any, source: Pipeline, kind: str) -> None:
+    """Only the outputs of `source`: of labels, the runtime prunes what only they need."""
+    outputs = [spec.name for spec in source.outputs]
+    if "scores" in outputs:
+        _rename(graph, "probabilities", "scores")  # skl2onnx calls what a classifier answers probabilities in any case
+    for output in [output for output in graph.output if output.name not in outputs]:
+        graph.output.remove(output)
+    if len(graph.output) != len(outputs):
+        raise BuildError(f"skl2onnx gives {kind} none of the outputs {', '.join(outputs)}. Keep the runtime sklearn.")
 
 
 def _converted(convert: Callable[[Any], Any], estimator: Any) -> Any:
