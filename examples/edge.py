@@ -1,4 +1,4 @@
-"""A small convolutional network for a device with little room: the digits of scikit-learn, two fifths of them to train on."""
+"""A small convolutional network for a device with little room, trained on two fifths of the digits of scikit-learn."""
 
 from typing import Any
 

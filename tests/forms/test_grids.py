@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from farthing.errors import BuildError
-from farthing.forms import grids
+from farthing.forms import coded, grids
 from farthing.forms.grids import Binary, Grid, PowerOfTwo, Ternary
 from farthing.forms.linear_grid import LinearGrid
 
@@ -17,9 +17,9 @@ def bells() -> torch.Tensor:
 
 @pytest.mark.parametrize("grid", [PowerOfTwo(bits=2), PowerOfTwo(bits=4), PowerOfTwo(bits=6), Ternary(), Binary()], ids=str)
 def test_packed_it_is_what_was_coded(grid: Grid) -> None:
-    coded = grid.coded(bells())
-    assert torch.allclose(coded.packed().decode(), coded.values(), rtol=6e-4)
-    assert coded.packed().decode().shape == (5, 8, 3, 3)
+    ours = grid.coded(bells())
+    assert torch.allclose(ours.packed().decode(), ours.values(), rtol=6e-4)
+    assert ours.packed().decode().shape == (5, 8, 3, 3)
 
 
 def test_powers_are_those_of_the_rounded_logarithm() -> None:
@@ -65,3 +65,12 @@ def test_small_layers_and_named_ones_are_left_alone() -> None:
 def test_scales_that_half_precision_cannot_hold_stay_as_they_are() -> None:
     assert LinearGrid(bits=4).coded(bells()).packed().scale.dtype == torch.float16
     assert LinearGrid(bits=4).coded(1e-6 * bells()).packed().scale.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "grid", [PowerOfTwo(bits=4), Ternary(), Binary(), LinearGrid(bits=4), LinearGrid(bits=3, granularity="tensor")], ids=str
+)
+def test_a_range_coder_gives_them_back(grid: Grid) -> None:
+    tensors = [grid.coded(weight).packed() for weight in (bells(), torch.randn(20, 30))]
+    for tensor, again in zip(tensors, coded.read(coded.write(tensors)), strict=True):
+        assert torch.equal(again.decode(), tensor.decode())

@@ -69,7 +69,15 @@ def test_mse_has_the_least_error_and_percentile_cuts_outliers(bits: int, symmetr
     assert errors["mse"] < 0.9 * errors["min_max"]
 
 
-def test_percentile_leaves_one_in_a_thousand_outside() -> None:
+def test_percentile_cuts_at_every_granularity() -> None:
+    weight = torch.randn(100, 64, generator=torch.Generator().manual_seed(0))
+    for granularity in ("tensor", "channel", "group"):
+        widest, cut = (LinearGrid(bits=4, granularity=granularity, range=r).coded(weight) for r in ("min_max", "percentile"))
+        outside = weight.abs() > cut.scale * 7 * 1.001
+        assert (cut.scale < widest.scale).all() and 0.009 <= float(outside.float().mean()) <= 0.016
+
+
+def test_percentile_leaves_one_in_a_hundred_outside() -> None:
     weight = torch.cat([torch.linspace(-1, 1, 3999), torch.tensor([50.0])]).reshape(1, -1)
     grid = LinearGrid(bits=8, range="percentile")
     assert grid.coded(weight).values().max() < 1.01

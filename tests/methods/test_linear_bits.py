@@ -11,6 +11,8 @@ from farthing import plugins
 from farthing.conversions.base import Conversion
 from farthing.errors import BuildError
 from farthing.forms import torch_form
+from farthing.methods.base import Method
+from farthing.methods.binary import Binary
 from farthing.methods.linear_bits import LinearBits
 from farthing.methods.rtn import Rtn
 from farthing.testing import methods as laws
@@ -65,6 +67,21 @@ def test_on_openvino_linear_layers_stay_packed(granularity: str, bits: int, tmp_
     constants = [op for op in openvino.Core().read_model(graph.path).get_ops() if op.get_type_name() == "Constant"]
     kinds = [op.get_element_type().to_string() for op in constants if op.output(0).get_shape() and np.prod(op.shape) >= 1024]
     assert kinds.count("u8" if bits == 8 else "u4") >= 12 and "f16" not in kinds
+
+
+@pytest.mark.parametrize(
+    "method",
+    [LinearBits(bits=4), LinearBits(granularity="tensor"), LinearBits(bits=4, symmetric=False, granularity="group"), Binary()],
+    ids=str,
+)
+def test_on_onnx_linear_layers_stay_packed(method: Method, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    source = encoder(tmp_path / "source")
+    context = context_for(source)
+    packed = method.apply(source, tmp_path / "packed", context)
+    graph = plugins.load(Conversion, "torch_to_onnx")().convert(packed, tmp_path / "graph", context)
+    kinds = [node.op_type for node in onnx.load(graph.path).graph.node]
+    assert kinds.count("MatMulNBits") >= 12
 
 
 @pytest.mark.parametrize(("make", "num_packed"), [("conv_net", 2), ("recommender", 4)])

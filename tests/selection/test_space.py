@@ -45,3 +45,14 @@ def test_with_a_train_split_every_cut_is_learned_back() -> None:
     assert len(found["prune_channels"]) == 3
     for settings in found.values():
         assert {repair for _, repair in settings} == {"distil"}
+
+
+def test_a_step_never_follows_one_that_dropped_what_it_needs() -> None:
+    """Where bytes are limited many members pack float weights: all their pairs would be a hundred thousand builds."""
+    limited = replace(encoder_profile(), num_train=1000, bytes_are_limited=True)
+    proposed = [plugins.load(Method, name).propose(limited) for name in plugins.names(Method)]  # type: ignore[type-abstract]
+    settings = [method for found in proposed if not isinstance(found, str) for method in found]
+    recipes = [tuple(plugins.ref(m).name for m in recipe) for recipe in space._recipes(settings)]
+    assert len(recipes) < 3000
+    assert {("rtn",), ("rtn", "bf16"), ("linear_bits", "code_weights")} <= set(recipes)
+    assert not any({"rtn", "hqq"} <= set(recipe) for recipe in recipes)

@@ -128,7 +128,9 @@ def _told(data: "_Bytes") -> _Told:
 
 
 def _lean(tensor: PackedTensor) -> PackedTensor:
-    """The same values without the levels that none of them has."""
+    """The same values, an offset for each scale, without the levels that none of them has."""
+    if tensor.zero is not None:
+        tensor = replace(tensor, zero=tensor.zero.expand_as(tensor.scale))
     if tensor.levels is None or not math.prod(tensor.shape):
         return tensor
     codes = tensor.codes()

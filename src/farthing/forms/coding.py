@@ -9,7 +9,7 @@ import numpy as np
 from farthing.errors import MissingExtra
 from farthing.types import Array
 
-CHUNK, MOST_CHUNKS = 256, 4096  # codes, at least, between two looks at what was seen; looks at a large table
+CHUNK, MOST_CHUNKS = 256, 512  # codes, at least, between two looks at what was seen; looks at a large table
 HEADER = 3  # bytes of each table: the commonest code, the largest, the setting
 ONE = 1 << 16  # in fixed point: sums of floats depend on the order in which a processor takes them
 LEAST_SHARE, MOST_SHARE = 1.0 / (1 << 14), 1.0 - 1.0 / (1 << 14)
@@ -34,7 +34,7 @@ SETTINGS = tuple(
     for window in (1, 3, 12)
 )
 QUICK = tuple(number for number, s in enumerate(SETTINGS) if s.exact and s.strength == 1.0 and s.window == 3)
-MOST_TRIED = 2_000_000  # codes: of more of them only the QUICK settings are tried
+MOST_TRIED = 500_000  # codes: of a larger table the QUICK settings are tried, on its first rows
 
 
 def encode(tables: Sequence[Array]) -> bytes:
@@ -121,12 +121,13 @@ class _Meter:
 
 
 def _smallest(table: Array, empty: int, most: int) -> int:
-    """The number of the setting that codes this table in the fewest bits."""
+    """The number of the setting that codes this table, or the first of it, in the fewest bits."""
 
     def bits(number: int) -> float:
-        meter = _Meter()
-        _run(meter, _turned(table, number), empty, most, SETTINGS[number])
-        return meter.bits
+        meter, turned = _Meter(), _turned(table, number)
+        part = turned[: max(1, MOST_TRIED // turned.shape[1])]
+        _run(meter, part, empty, most, SETTINGS[number])
+        return meter.bits / part.size
 
     tried = QUICK if table.size > MOST_TRIED else range(len(SETTINGS))
     return min(tried, key=bits)

@@ -13,7 +13,7 @@ from farthing.forms.packed import MOST_BITS
 
 GRANULARITIES = ("tensor", "channel", "group")
 RANGES = ("min_max", "percentile", "mse", "kl")
-PERCENTILE = 0.999  # of the values lie inside
+PERCENTILE = 0.99  # of the values lie inside: of 50 to 149, one does not
 SHARES = tuple(0.95**n for n in range(60))  # of the widest range: the narrower ones that are tried
 NUM_BINS = 2048  # of the histogram of sizes, as in its source
 FEWEST_IN_GROUP = 8
@@ -67,12 +67,12 @@ class LinearGrid:
 
     def _widest(self, weight_OGS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The range of min-max, or of PERCENTILE of the values where that is asked for. It holds 0."""
-        num_inside = -(-weight_OGS.shape[-1] * PERCENTILE // 1) if self.range == "percentile" else weight_OGS.shape[-1]
+        num_inside = round(weight_OGS.shape[-1] * (PERCENTILE if self.range == "percentile" else 1.0))
         if self.symmetric:
-            high_OG = _ranked(weight_OGS.abs(), int(num_inside))
+            high_OG = _ranked(weight_OGS.abs(), num_inside)
             return -high_OG, high_OG
-        high_OG = _ranked(weight_OGS, int(num_inside)).clamp_min(0.0)
-        return -_ranked(-weight_OGS, int(num_inside)).clamp_min(0.0), high_OG
+        high_OG = _ranked(weight_OGS, num_inside).clamp_min(0.0)
+        return -_ranked(-weight_OGS, num_inside).clamp_min(0.0), high_OG
 
     def _steps(self, low_OG: torch.Tensor, high_OG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale, zero) of the grid between them, in the types in which they are stored."""

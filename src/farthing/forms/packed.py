@@ -26,7 +26,7 @@ class PackedTensor:
     bits: int
     shape: tuple[int, ...]
     scale: torch.Tensor  # (o or 1, groups), float32 or float16
-    zero: torch.Tensor | None = None  # of the same shape, these types or uint8
+    zero: torch.Tensor | None = None  # of the same shape or, one for all, (1, 1); these types or uint8
     levels: torch.Tensor | None = None  # (2**bits,) or fewer
     group_size: int | None = None  # None: one group for all i
 

@@ -18,6 +18,7 @@ LEAST_GAIN = 1.2
 FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
 LEAST_READING = 0.2  # share of the time that goes in waiting for weights, below which fewer bits of them are not tried
 READING = {8: 0.45, 4: 0.3}  # time of a product of one row with packed weights over float32: benchmarks/results/packed.md
+FEWEST_STEPS, MOST_EPOCHS = 400, 40  # of a training that moves weights far, as zeros and shared values do
 Family = Literal["structure", "repair", "precision", "storage"]
 # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits;
 # storage: the same work and time, fewer bytes on disk
@@ -139,6 +140,11 @@ def too_little_to_learn(profile: Profile) -> str | None:
         f"what it takes out has to be learned back, from at least {FEWEST_TRAINING_ITEMS} items of the train split, "
         f"which has {profile.num_train}"
     )
+
+
+def epochs_for(profile: Profile, least: int) -> int:
+    """At least `least`; more of a small train split, up to MOST_EPOCHS, so that there are FEWEST_STEPS of 32 items."""
+    return max(least, min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * 32 / max(1, profile.num_train))))
 
 
 def mildest_where_nothing_is_learned(profile: Profile, settings: tuple[Method, ...]) -> tuple[Method, ...]:

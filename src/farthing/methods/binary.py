@@ -13,9 +13,9 @@ from farthing.types import Context, Pipeline
 class Binary(Method):
     """w ~= a b, b = sign(w), a = mean |w|, for each filter: of such approximations the one with the least ||w - a b||^2.
 
-    Rastegari et al., XNOR-Net, arXiv 1603.05279, its Binary-Weight-Network. Stored in 1 bit (4 on OpenVINO) and decoded inside
-    the product there, when the model is opened elsewhere. Its inputs are not binary: no runtime here counts bits instead of
-    multiplying, and signs of activations would cost quality and save nothing.
+    Rastegari et al., XNOR-Net, arXiv 1603.05279, its Binary-Weight-Network. Stored in 1 bit (4 on OpenVINO and ONNX Runtime)
+    and run as weights of `linear_bits` are: nothing here counts bits instead of multiplying, so that signs of activations would
+    cost quality and save nothing.
     keep_float: so many layers, the most sensitive ones, keep their weights. Rounded without learning it loses too much to be
     proposed; `qat` with grid = binary learns with it.
     """

@@ -18,15 +18,16 @@ class LinearBits(Method):
 
     range: how T, or low and high, are found in each tensor, channel (first axis of the weight) or group.
     - min_max     T = max |w|; low = min w, high = max w
-    - percentile  the least range with 99.9% of the values inside, at each end (Wu et al., arXiv 2004.09602)
+    - percentile  the least range with 99% of the values inside, at each end (Wu et al., arXiv 2004.09602); of fewer than 50
+                  values, that of min_max
     - mse         the share of min_max with the least sum of (w - S (q - Z))^2 (as OMSE, Choukroun et al., arXiv 1902.06822)
     - kl          the share of min_max, one for the whole tensor, with the least KL(P || Q) of the histogram of |w| / max |w|:
                   P clipped, Q as the grid tells it (Migacz, 8-bit inference with TensorRT, GTC 2017); symmetric only
 
-    All weights of linear, convolution, recurrent and embedding layers of some size. No data is needed. Activations stay in
-    float: no runtime here multiplies such codes as integers (ort_static_int8 and nncf_int8 do it in 8 bits). On OpenVINO codes
-    stay packed in the file (8 bits, or 4 for 1 to 4), but for filters that a batch norm is folded into; those of linear layers
-    are decoded inside the product. Elsewhere weights are decoded when the model is opened and it runs in float32.
+    All weights of linear, convolution, recurrent and embedding layers of some size. No data is needed. Activations have no
+    knob: real int8 products are those of ort_static_int8 and nncf_int8. Torch decodes weights when the model is opened and runs
+    in float32. On OpenVINO codes stay packed in the file (8 bits, or 4 for 1 to 4), but for filters that a batch norm is folded
+    into; on ONNX Runtime those of linear layers do. Both decode those of linear layers inside the product.
 
     `rtn` is the special case symmetric = false, granularity = group, range = min_max, for linear layers alone.
     group_size: with granularity = group, the largest divisor of a filter's values up to it is taken.

@@ -1,6 +1,6 @@
 """Method: whole channels (of convolutions) and inner neurons (of linear layers) are taken out, through the dependency graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 ROUND_TO = 8  # kernels work on so many channels at once; what is left is a multiple of it where the layer is wide enough
 LINEAR_SHARE = 0.6  # of an encoder's linear layers is between a layer's two inner ones: what can be pruned of it
 MOST_ITERATIONS = 20
-EPOCHS_BETWEEN, RATE_BETWEEN = 1, 5e-4  # of the learning between two cuts; a repair behind this step learns longer
+EPOCHS_BETWEEN, RATE_BETWEEN, ITEMS_BETWEEN = (
+    1,
+    5e-4,
+    8000,
+)  # of the learning between two cuts; a repair behind this step learns longer
 NORMS = {"l1": 1, "l2": 2}
 IMPORTANCES = (*NORMS, "taylor", "activation")
 
@@ -123,11 +127,12 @@ class PruneChannels(Method):
 
     def _learn(self, module: "torch.nn.Module", source: Pipeline, context: Context, done: int) -> None:
         from farthing.training import Schedule
-        from farthing.training.tuning import tune
+        from farthing.training.relearning import relearn
 
         schedule = Schedule(epochs=EPOCHS_BETWEEN, learning_rate=RATE_BETWEEN, seed=context.seed)
+        checkpoints = None if context.checkpoints is None else context.checkpoints / f"cut{done}"
         try:
-            tune(module, source, context, schedule, name=f"cut{done}")
+            relearn(lambda *_: module, source, replace(context, checkpoints=checkpoints), schedule, num_items=ITEMS_BETWEEN)
         except BuildError as error:
             raise BuildError(f"prune_channels: between two cuts, {error}") from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Family, Method, bytes_are_free, too_little_to_learn
+from farthing.methods.base import Family, Method, bytes_are_free, epochs_for, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -65,7 +65,7 @@ class PruneWeights(Method):
             return reason
         if too_little_to_learn(profile):
             return (cls(sparsity=0.5, epochs=0),)
-        return cls(sparsity=0.8), cls(sparsity=0.9, epochs=6)
+        return tuple(cls(sparsity=share, epochs=epochs_for(profile, 3)) for share in (0.8, 0.9))
 
     def predicted_speedup(self, profile: Profile) -> float:
         return 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Family, Method, bytes_are_free, too_little_to_learn
+from farthing.methods.base import Family, Method, bytes_are_free, epochs_for, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -68,7 +68,8 @@ class ShareWeights(Method):
             return reason
         if too_little_to_learn(profile):
             return (cls(clusters=32, epochs=0),)
-        return cls(clusters=16), cls(clusters=5, entropy=0.1, epochs=10, learning_rate=1e-3)
+        priced = cls(clusters=5, entropy=0.02, epochs=epochs_for(profile, 10), learning_rate=1e-3)
+        return cls(clusters=16, epochs=epochs_for(profile, 3)), priced
 
     def predicted_speedup(self, profile: Profile) -> float:
         return 1.0

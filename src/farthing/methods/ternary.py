@@ -14,8 +14,8 @@ class Ternary(Method):
     """w ~= a t, t = sign(w) where |w| > d, else 0; d = 0.7 mean |w|, a = mean of the |w| above d; for each filter.
 
     Li et al., Ternary Weight Networks, arXiv 1605.04711: of such approximations nearly the one with the least ||w - a t||^2.
-    Stored in 2 bits (4 on OpenVINO) and decoded inside the product there, when the model is opened elsewhere. Products are
-    float: no runtime here adds instead of multiplying, so activations stay as they are.
+    Stored in 2 bits (4 on OpenVINO and ONNX Runtime) and run as weights of `linear_bits` are: nothing here adds instead of
+    multiplying, so activations stay as they are.
     keep_float: so many layers, the most sensitive ones, keep their weights. Rounded without learning it loses too much to be
     proposed; `qat` with grid = ternary learns with it.
     """
