@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "jobs"))
 from sources import _fashion  # noqa: E402
 
-NUM_TRAINED, NUM_MODELS, ENERGY = 20_000, 3, 0.6  # images of the original; students of a soup; what the cut keeps
+NUM_TRAINED, NUM_MODELS, ENERGY = 20_000, 3, 0.85  # images of the original; students of a soup; what the cut keeps
+RATE = 1e-3
 
 
 def main() -> None:
@@ -62,12 +63,13 @@ def main() -> None:
 def _ways(epochs: int) -> dict[str, Any]:
     """One student for one share of the time, for all of it, and three of them merged."""
     merged = {
-        f"soup, {merge}": Soup(num_models=NUM_MODELS, merge=merge, epochs=epochs) for merge in ("uniform", "greedy", "ensemble")
+        f"soup, {merge}": Soup(num_models=NUM_MODELS, merge=merge, epochs=epochs, learning_rate=RATE)
+        for merge in ("uniform", "greedy", "ensemble")
     }
     return {
         "cut alone": None,
-        "distil": Distil(epochs=epochs),
-        "distil, 3 times as long": Distil(epochs=NUM_MODELS * epochs),
+        "distil": Distil(epochs=epochs, learning_rate=RATE),
+        "distil, 3 times as long": Distil(epochs=NUM_MODELS * epochs, learning_rate=RATE),
         **merged,
     }
 

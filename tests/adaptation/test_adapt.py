@@ -19,6 +19,7 @@ from farthing.adaptation.modules import Offsets
 from farthing.adaptation.network import network
 from farthing.errors import BuildError, DataError
 from farthing.forms import torch_form
+from farthing.model_sources.base import snapshot_object
 from farthing.testing import samples, zoo
 from farthing.training import Schedule, fit
 from farthing.types import Build, Context, Dataset, MemberRef, Pipeline
@@ -64,6 +65,11 @@ def answers(pipeline: Pipeline, data: Dataset) -> list[np.ndarray]:
 
 def accuracy(pipeline: Pipeline, data: Dataset, output: int = 0) -> float:
     return float((answers(pipeline, data)[output].argmax(1) == data.labels).mean())
+
+
+def _example(source: Pipeline) -> tuple[np.ndarray, ...]:
+    (feeds,) = pipelines.feeds_of(source, [("a cat",), ("a dog",)], 2)
+    return tuple(feeds.values())
 
 
 def weights(pipeline: Pipeline) -> dict[str, torch.Tensor]:
@@ -128,6 +134,11 @@ def test_an_embedding_gets_a_head_and_keeps_its_tokenizer(tmp_path) -> None:
     assert result.outputs[0].shape == ("batch", 2)
     majority = max(data.labels.mean(), 1 - data.labels.mean())
     assert accuracy(result, data) > majority
+    (tmp_path / "again").mkdir()  # what comes out can be given to `optimize` as what went in
+    again = snapshot_object(
+        (torch_form.load(result), _example(source), source.directory / "tokenizer.json", 64), tmp_path / "again"
+    )
+    assert again.inputs == source.inputs and again.outputs[0].shape == ("batch", 2)
 
 
 def test_the_models_own_head_goes_on_with_the_same_labels(tmp_path) -> None:

@@ -49,7 +49,7 @@ def adapt(
     example = torch_form.tensors(feeds, source.inputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(adaptation.seed)
-        net = network(torch_form.load(source), tasks, example)
+        net = network(torch_form.load(source), tasks, example, tuple(spec.name for spec in source.inputs))
         with torch.no_grad():
             widths = tuple(_width(answer) for answer in net.outputs(*example))
         for task, width in zip(tasks, widths, strict=True):

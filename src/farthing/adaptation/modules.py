@@ -11,10 +11,14 @@ from farthing.forms.torch_form import first
 
 
 class SharedBackbone(nn.Module):  # type: ignore[misc]
-    """Features once, then each task's head on them: one answer for one head, a tuple for several, the first task's first."""
+    """Features once, then each task's head on them: one answer for one head, a tuple for several, the first task's first.
 
-    def __init__(self, backbone: nn.Module, heads: list[nn.Module]) -> None:
+    `input_names` tells what its forward takes, in order.
+    """
+
+    def __init__(self, backbone: nn.Module, heads: list[nn.Module], input_names: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.input_names = input_names
         self.backbone, self.heads = backbone, nn.ModuleList(heads)
 
     def forward(self, *inputs: Any) -> Any:

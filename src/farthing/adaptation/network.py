@@ -34,7 +34,7 @@ def as_tuple(answer: Any, num_tasks: int) -> tuple[torch.Tensor, ...]:
     return tuple(one.float() for one in several)
 
 
-def network(module: nn.Module, tasks: Sequence[Task], example: Arguments) -> Network:
+def network(module: nn.Module, tasks: Sequence[Task], example: Arguments, input_names: tuple[str, ...] = ()) -> Network:
     """`module`, changed in place or wrapped, with a head for each task. Raises BuildError where it cannot have one."""
     answer, head = _head_of(module, example)
     keeps = tasks[0].num_outputs is None
@@ -59,7 +59,7 @@ def network(module: nn.Module, tasks: Sequence[Task], example: Arguments) -> Net
         return Network(module=module, heads=(head,), fresh=True, order=_order(module, example))
     if head is not None:
         _put(module, head, nn.Identity())
-    whole = SharedBackbone(module, [one for one in new if one is not None]).eval()
+    whole = SharedBackbone(module, [one for one in new if one is not None], input_names).eval()
     heads = tuple(f"heads.{number}" for number in range(len(tasks)))
     return Network(module=whole, heads=heads, fresh=True, order=_order(whole, example))
 
