@@ -4,17 +4,40 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+Start = Callable[[int], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server on a port; all are killed after the test."""
+    pytest.importorskip("redis", reason="redis-py is not installed: pip install 'farthing[redis]'")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        started.append(run_redis(port, tmp_path))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     pytest.importorskip("redis", reason="redis-py is not installed: pip install 'farthing[redis]'")
     port = free_port()
-    server = start_redis(port, tmp_path_factory.mktemp("redis"))
+    server = run_redis(port, tmp_path_factory.mktemp("redis"))
     yield port
     server.kill()
     server.wait()
@@ -26,7 +49,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_redis(port: int, directory: Path) -> subprocess.Popen[bytes]:
+def run_redis(port: int, directory: Path) -> subprocess.Popen[bytes]:
     """Ready when this returns."""
     program = shutil.which("redis-server")
     if program is None:

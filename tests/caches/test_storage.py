@@ -1,6 +1,7 @@
 """What only some caches can suffer: a killed writer, a torn file, a full disk, a server that goes away."""
 
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ import pytest
 from farthing.caches.disk import Disk
 from farthing.caches.memory import Memory
 from farthing.errors import StoreError
-from tests.caches.conftest import free_port, start_redis
 
 
 def test_disk_survives_a_killed_writer(tmp_path):
@@ -85,12 +85,10 @@ def test_memory_counts_what_it_takes():
     assert 0.7 * cache.usage().bytes <= taken <= cache.usage().bytes
 
 
-def test_redis_away_is_a_miss_and_does_not_wait_each_time(tmp_path):
-    pytest.importorskip("redis")
+def test_redis_away_is_a_miss_and_does_not_wait_each_time(start_redis, port):
     from farthing.caches.redis import Redis
 
-    port = free_port()
-    server = start_redis(port, tmp_path)
+    server = start_redis(port)
     cache = Redis(url=f"redis://127.0.0.1:{port}/0", timeout_s=0.5, retry_s=0.2)
     assert cache.put("a", b"key", b"value", math.inf) and cache.get("a", b"key") == b"value"
     server.kill()
@@ -99,7 +97,7 @@ def test_redis_away_is_a_miss_and_does_not_wait_each_time(tmp_path):
     assert all(cache.get("a", b"key") is None and not cache.put("a", b"key", b"value", math.inf) for _ in range(50))
     assert time.monotonic() - started_s < 2.0
     assert cache.usage().failures >= 100
-    server = start_redis(port, tmp_path)
+    server = start_redis(port)
     time.sleep(0.25)
     assert cache.put("a", b"key", b"again", math.inf) and cache.get("a", b"key") == b"again"
     server.kill()
@@ -107,14 +105,10 @@ def test_redis_away_is_a_miss_and_does_not_wait_each_time(tmp_path):
     cache.close()
 
 
-def test_redis_that_hangs_is_left_alone(tmp_path):
-    import signal
-
-    pytest.importorskip("redis")
+def test_redis_that_hangs_is_left_alone(start_redis, port):
     from farthing.caches.redis import Redis
 
-    port = free_port()
-    server = start_redis(port, tmp_path)
+    server = start_redis(port)
     cache = Redis(url=f"redis://127.0.0.1:{port}/0", timeout_s=0.1, retry_s=30.0)
     cache.put("a", b"key", b"value", math.inf)
     server.send_signal(signal.SIGSTOP)

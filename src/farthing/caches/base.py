@@ -20,8 +20,8 @@ class Cache(ABC):
     Keys are compared whole: a digest may find an entry, it never vouches for it.
 
     Who leaves when it is full: SIEVE (Zhang et al., NSDI 2024). New entries queue up; a hand walks from the oldest to
-    the newest, spares once whoever was asked for since it last came by, and takes the first that was not. It misses no more than
-    LRU on skewed traffic, and a hit changes at most one bit: no list to reorder under a lock, one write at most to a
+    the newest, spares once whoever was asked for since it last came by, and takes the first that was not. It misses no more
+    than LRU on skewed traffic, and a hit changes at most one bit: no list to reorder under a lock, one write at most to a
     file or a server. All misses of one model cost about the same, so price is no part of it. The hand walks through the
     entries of the tenant who holds the most bytes: a flood pushes out itself.
 

@@ -82,7 +82,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redis(Cache):
-    """A server that does not answer within `timeout_s` is left alone for `retry_s`: slower, never wrong, and not slower each time.
+    """A server that does not answer within `timeout_s` is left alone for `retry_s`: slower, never wrong, and that once.
 
     Reading and writing are one script each, so they are whole whatever others do. All keys of a cache carry one hash tag
     (`prefix`): on a Redis Cluster they lie on one node. An entry that ran out of time is counted until the hand comes by.
