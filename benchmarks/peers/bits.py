@@ -93,7 +93,7 @@ def neural_compressor(method: str) -> Callable[..., Any]:
         if method != "hqq":
             options |= {"use_sym": False}
         if method == "gptq":
-            options |= {"act_order": True, "static_groups": True, "percdamp": 0.01, "block_size": 128}
+            options |= {"act_order": True, "static_groups": False, "percdamp": 0.01, "block_size": 128}
             options |= {"model_path": "."}  # without one it asks a hub for the model of no name
         if method == "rtn":
             options |= {"use_layer_wise": False}

@@ -1,0 +1,1 @@
+"""The open set of caches: where answers are kept, bytes by key."""
