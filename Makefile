@@ -24,6 +24,7 @@ demo: setup
 examples: demo
 	$(BIN)/farthing optimize examples/digits.toml --out runs/digits --resume || test $$? -eq 3
 	$(BIN)/farthing optimize examples/classifier.toml --out runs/classifier --resume || test $$? -eq 3
+	$(BIN)/farthing optimize examples/edge.toml --out runs/edge --resume || test $$? -eq 3
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks examples

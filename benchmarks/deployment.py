@@ -22,8 +22,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPAT
 import variants  # noqa: E402
 from farthing.certification import certify  # noqa: E402
 from farthing.errors import FarthingError  # noqa: E402
-from farthing.measurement.percentiles import percentile_interval, samples_needed  # noqa: E402
 from farthing.measurement.workers import Worker  # noqa: E402
+from farthing.percentiles import percentile_interval, samples_needed  # noqa: E402
 from farthing.results import Evidence  # noqa: E402
 from farthing.types import Floor  # noqa: E402
 from variants import question  # noqa: E402

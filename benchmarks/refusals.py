@@ -14,8 +14,8 @@ from farthing.artifact import load as load_artifact
 from farthing.batching import BatchPolicy
 from farthing.errors import LoadVoid, TooFewSamples
 from farthing.measurement import load, session
-from farthing.measurement.percentiles import percentile_interval, samples_needed
 from farthing.measurement.workers import Worker
+from farthing.percentiles import percentile_interval, samples_needed
 from farthing.traffic import arrivals
 from farthing.types import Traffic
 

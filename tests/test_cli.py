@@ -26,7 +26,8 @@ def test_help_imports_nothing_heavy():
     code = "import sys, farthing, farthing.cli; print(*{m.partition('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
-    assert {"optimize", "init", "verify", "predict", "gate"} <= set(run("--help").stdout.replace("│", " ").split())
+    told = set(run("--help").stdout.replace("│", " ").split())
+    assert {"optimize", "init", "verify", "predict", "gate", "update", "serve", "bench"} <= told
 
 
 def edited(folder, old, new):
@@ -172,3 +173,23 @@ def test_init_ends_when_its_answers_do(tmp_path):
     assert done.returncode == 2
     assert "the answers ended at this question: Where does your model come from?" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["http://127.0.0.1:1/", "--generate", "text:3", "--rate", "50"], "nobody listens on 127.0.0.1:1"),
+        (["127.0.0.1:1", "--generate", "text:3", "--rate", "50"], "expected http://HOST:PORT/PATH"),
+        (["http://127.0.0.1:1/", "--generate", "text:3", "--rate", "0"], "rate_per_s = 0 must be above 0"),
+        (["http://127.0.0.1:1/", "--generate", "text:3"], "Give --rate"),
+        (["http://127.0.0.1:1/", "--requests", "empty.jsonl", "--rate", "50"], "empty.jsonl holds no requests"),
+        (["http://127.0.0.1:1/", "--generate", "text:3", "--trace", "gone.csv"], "gone.csv' cannot be read"),
+        (["http://127.0.0.1:1/", "--generate", "text:3", "--rate", "50", "--header", "X-Key"], "expected 'NAME: VALUE'"),
+        (["http://127.0.0.1:1/", "--generate", "text:3", "--rate", "50", "--out", "no/such/r.json"], "there is no folder"),
+    ],
+)
+def test_bench_tells_a_mistake_before_it_drives(tmp_path, arguments, says):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    done = run("bench", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr

@@ -85,6 +85,66 @@ def clinc_model() -> tuple[Any, Any, Path, int]:
     return Classifier().eval(), (example["input_ids"], example["attention_mask"]), folder, MINILM_LENGTH
 
 
+NUM_OLD, NUM_INTENTS = 100, 150
+
+
+def old_intents() -> dict[str, Any]:
+    """The first 100 intents: 40 queries of each to learn from, the validation part to search, the test to verify."""
+    parts = clinc_parts()
+    known, seen = parts["intent"] < NUM_OLD, dict[tuple[int, str], int]()
+    kept = []
+    for i in np.flatnonzero(known):
+        key = int(parts["intent"][i]), str(parts["part"][i])
+        seen[key] = seen.get(key, 0) + 1
+        if key[1] != "train" or seen[key] <= 40:
+            kept.append(i)
+    return {
+        "text": [parts["text"][i] for i in kept],
+        "intent": parts["intent"][kept],
+        "part": [parts["part"][i] for i in kept],
+    }
+
+
+def new_intents(parts: tuple[str, ...] = ("train",), each: int = 40) -> dict[str, Any]:
+    """`each` queries of every one of the other 50 intents."""
+    whole = clinc(parts)
+    kept = [i for k in range(NUM_OLD, NUM_INTENTS) for i in np.flatnonzero(whole["intent"] == k)[:each]]
+    return {"text": [whole["text"][i] for i in kept], "intent": whole["intent"][kept]}
+
+
+def minilm() -> tuple[Any, Any, Path, int]:
+    """MiniLM with pooling: a text -> its embedding."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = _minilm()
+    tokenizer, inner = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    inner.pooler = None
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = inner
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return _pooled(self.encoder, input_ids, attention_mask)
+
+    example = tokenizer(["where is my card", "book a table for two"], padding=True, return_tensors="pt")
+    return Encoder().eval(), (example["input_ids"], example["attention_mask"]), folder, MINILM_LENGTH
+
+
+def old_intents_model() -> tuple[Any, Any, Path, int]:
+    """MiniLM, frozen, with a head of 150 outputs that knows the first 100 intents."""
+    import farthing
+
+    encoder, *rest = minilm()
+    data = old_intents()
+    learned = [i for i, part in enumerate(data["part"]) if part == "train"]
+    texts = [data["text"][i] for i in learned]
+    head = {"intent": (texts, data["intent"][learned], NUM_INTENTS)}
+    return farthing.adapt((encoder, *rest), head, how="head"), *rest
+
+
 def fashion_test() -> dict[str, Any]:
     images, labels = _fashion("t10k")
     return {"image": images, "label": labels}

@@ -4,11 +4,12 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from farthing.errors import ArtifactError, DataError, FarthingError
+from farthing.errors import ArtifactError, DataError, FarthingError, MissingExtra
+from farthing.units import from_gib
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +18,11 @@ app = typer.Typer(
     help="Find the cheapest way to run the model you have, and prove that nothing was lost on the way.",
 )
 
-NOTHING_MEETS_THE_FLOOR = 3
+render = typer.Typer(no_args_is_help=True, help="Write an artifact down for machinery that is not ours.")
+app.add_typer(render, name="render")
+
+NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = SLO_BROKEN = 3
+VOID = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
 
@@ -52,6 +57,7 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
         raise typer.Exit(NOTHING_MEETS_THE_FLOOR)
@@ -122,8 +128,198 @@ def gate(
     raise typer.Exit(code)
 
 
+@app.command()
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
+    host: Annotated[str, typer.Option(help="the address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="the port to listen on")] = 8000,
+    replicas: Annotated[int | None, typer.Option(help="processes with the model (default: as planned)")] = None,
+    deadline_s: Annotated[float | None, typer.Option(help="of requests without X-Deadline-Ms (default: none)")] = None,
+    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
+    router: Annotated[str, typer.Option(help="which replica gets the next batch")] = "least_loaded",
+    keys: Annotated[
+        Path | None, typer.Option(help="a file of names and SHA-256 of API keys; without it everybody may ask")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM)")] = None,
+    private_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM)")] = None,
+    max_rss_gib: Annotated[float | None, typer.Option(help="a replica that grows past it is drained and started anew")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
+) -> None:
+    """Serve an artifact over HTTP; what it costs is told beside what was planned."""
+    from farthing.serving import Options
+    from farthing.serving import serve as serve_artifact
+
+    options = Options(
+        host=host,
+        port=port,
+        replicas=replicas,
+        deadline_s=float("inf") if deadline_s is None else deadline_s,
+        drain_s=drain_s,
+        router=router,
+        keys=keys,
+        certificate=certificate,
+        private_key=private_key,
+        max_rss_gib=max_rss_gib,
+        trust=trust,
+    )
+    serve_artifact(_artifact(artifact), options, tell=typer.echo)
+
+
+@app.command()
+def key(name: Annotated[str, typer.Argument(help="whose key it is")]) -> None:
+    """Make an API key for `farthing serve --keys`: the key itself, once, and the line for the file."""
+    import hashlib
+
+    from farthing.serving.serve import new_key
+
+    made = new_key()
+    typer.echo(f"key (shown only now): {made}", err=True)
+    typer.echo(f"{name} {hashlib.sha256(made.encode()).hexdigest()}")
+
+
+@app.command()
+def update(
+    run: Annotated[Path, typer.Argument(help="the folder of a run that `optimize` finished")],
+    data: Annotated[Path, typer.Option(help="new rows: .jsonl, .csv or .parquet with the columns of the job")],
+    job: Annotated[Path | None, typer.Option(help="the job file of the run (default: the one that it was given)")] = None,
+    how: Annotated[Literal["head", "unfreeze", "lora", "full"], typer.Option(help="what may learn")] = "full",
+    epochs: Annotated[int, typer.Option(help="passes over new and replayed rows")] = 4,
+    learning_rate: Annotated[float | None, typer.Option(help="default: by what may learn")] = None,
+) -> None:
+    """Learn from new data; kept only if it helps and breaks no floor on the old. Exit code 3: refused, all is as it was."""
+    from farthing.adaptation import Adaptation
+    from farthing.adaptation.verdict import markdown
+    from farthing.updating import update as update_run
+
+    try:
+        adaptation = Adaptation(how=how, epochs=epochs, learning_rate=learning_rate)
+        verdict = update_run(run, data, job=job, adaptation=adaptation, tell=lambda text: typer.echo(text, err=True))
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. The same command goes on where it was.")
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(markdown(verdict))
+    raise typer.Exit(0 if verdict.accepted else UPDATE_REFUSED)
+
+
+@app.command()
+def bench(
+    url: Annotated[str, typer.Argument(help="POST goes there, with a JSON body")],
+    requests: Annotated[Path | None, typer.Option(help="JSON Lines: one request a line")] = None,
+    generate: Annotated[str | None, typer.Option(help="instead: text:WORDS or numbers:COUNT, e.g. text:8-32")] = None,
+    template: Annotated[str, typer.Option(help="the body, with $REQUEST where a request goes")] = "$REQUEST",
+    rate: Annotated[float | None, typer.Option(help="requests per second; a trace has its own")] = None,
+    duration: Annotated[float, typer.Option(help="seconds that are judged, of each rate")] = 30.0,
+    arrivals: Annotated[str, typer.Option(help="poisson, constant, gamma or trace")] = "poisson",
+    cv: Annotated[float, typer.Option(help="gamma: burstiness, standard deviation of the gaps over their mean")] = 2.0,
+    trace: Annotated[Path | None, typer.Option(help="CSV whose first column holds timestamps")] = None,
+    slo_p99: Annotated[float | None, typer.Option(help="seconds within which 99% of all requests must be answered")] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="look for the highest rate that is carried")] = False,
+    processes: Annotated[int, typer.Option(help="generator processes")] = 1,
+    connections: Annotated[int, typer.Option(help="at most so many at once")] = 1000,
+    timeout: Annotated[float, typer.Option(help="seconds after which a request is given up")] = 10.0,
+    warmup: Annotated[float, typer.Option(help="seconds before, not judged")] = 1.0,
+    header: Annotated[list[str] | None, typer.Option(help="'NAME: VALUE', any number of times")] = None,
+    usd_per_hour: Annotated[float | None, typer.Option(help="of one machine, for cost per million")] = None,
+    machines: Annotated[int, typer.Option(help="that serve")] = 1,
+    seed: Annotated[int, typer.Option(help="of arrivals and generated requests")] = 0,
+    out: Annotated[Path | None, typer.Option(help="a JSON file for everything that was measured")] = None,
+) -> None:
+    """Drive a server with open-loop load. Exit code 3: the SLO is broken; 4: the run is void."""
+    try:
+        from farthing import bench as benches
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "httptools", "bench") from error
+
+    load = benches.Load(
+        url=url, bodies=benches.bodies(requests, generate, template, seed=seed), rate_per_s=benches.mean_rate(rate, trace),
+        duration_s=duration, arrivals="trace" if trace else arrivals, cv=cv, trace=trace, slo_p99_s=slo_p99,
+        timeout_s=timeout, warmup_s=warmup, processes=processes, connections=connections, headers=_headers(header or []),
+        usd_per_hour=usd_per_hour, machines=machines, seed=seed,
+    )  # fmt: skip
+    if out is not None and not out.parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.parent}")
+    done = benches.bench(load, sweep=sweep, progress=lambda run: typer.echo(benches.line(run)) if sweep else None)
+    typer.echo(benches.table(load, done))
+    if out is not None:
+        out.write_text(benches.document(load, done), encoding="utf-8")
+    last = done.knee or done.runs[-1]
+    raise typer.Exit(VOID if last.void else SLO_BROKEN if last.slo_kept is False else 0)
+
+
+@render.command()
+def container(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
+    out: Annotated[Path, typer.Option(help="the folder to write into")],
+    image: Annotated[str | None, typer.Option(help="the image's name (default: JOB:VERSION)")] = None,
+    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
+    memory_gib: Annotated[float | None, typer.Option(help="of the process with the model (default: as measured)")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="a model that is a pickle")] = False,
+) -> None:
+    """A container file: slim, no root, built only from this very artifact."""
+    from farthing.rendering import Place
+    from farthing.rendering import render as render_artifact
+    from farthing.sizing import Load
+
+    load = Load(memory_bytes=None if memory_gib is None else from_gib(memory_gib))
+    place = Place(image=image, drain_s=drain_s, load=load)
+    for path in render_artifact("container", _artifact(artifact), out, place, trust=trust):
+        typer.echo(path)
+
+
+@render.command()
+def kubernetes(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
+    out: Annotated[Path, typer.Option(help="the folder to write into")],
+    namespace: Annotated[str, typer.Option(help="where it goes")] = "default",
+    image: Annotated[str | None, typer.Option(help="as pushed (default: JOB:VERSION)")] = None,
+    name: Annotated[str | None, typer.Option(help="of the objects (default: the job's)")] = None,
+    scaler: Annotated[str, typer.Option(help="hpa (on CPU), keda (on busy streams and queue) or none")] = "hpa",
+    prometheus: Annotated[str | None, typer.Option(help="URL of the server that KEDA asks")] = None,
+    monitor: Annotated[bool, typer.Option(help="write a ServiceMonitor")] = True,
+    rate_per_s: Annotated[float | None, typer.Option(help="mean requests per second (default: the plan's)")] = None,
+    peak_per_s: Annotated[float | None, typer.Option(help="the most requests per second (default: twice the mean)")] = None,
+    headroom: Annotated[float, typer.Option(help="share of each replica kept free")] = 0.2,
+    spare: Annotated[int, typer.Option(help="replicas beyond the need")] = 0,
+    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
+    memory_gib: Annotated[float | None, typer.Option(help="of the process with the model (default: as measured)")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="a model that is a pickle")] = False,
+) -> None:
+    """Deployment, Service, scaler, disruption budget, monitor; each number says where it comes from."""
+    from farthing.rendering import Place
+    from farthing.rendering import render as render_artifact
+    from farthing.sizing import Load
+
+    load = Load(
+        rate_per_s=rate_per_s,
+        peak_per_s=peak_per_s,
+        headroom=headroom,
+        spare=spare,
+        memory_bytes=None if memory_gib is None else from_gib(memory_gib),
+    )
+    place = Place(
+        namespace=namespace,
+        image=image,
+        name=name,
+        scaler=scaler,
+        prometheus=prometheus,
+        monitored=monitor,
+        drain_s=drain_s,
+        load=load,
+    )
+    for path in render_artifact("kubernetes", _artifact(artifact), out, place, trust=trust):
+        typer.echo(path)
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _headers(lines: list[str]) -> tuple[tuple[str, str], ...]:
+    parted = [line.partition(":") for line in lines]
+    for line, (_, colon, _) in zip(lines, parted, strict=True):
+        if not colon:
+            raise DataError(f"--header {line!r}: expected 'NAME: VALUE'")
+    return tuple((name, value.strip()) for name, _, value in parted)
 
 
 def _told(interruption: KeyboardInterrupt, job: Path, folder: Path, minutes: float | None) -> str:

@@ -40,19 +40,19 @@ def pack(shop: Workshop, decision: Decision) -> Decision:
     if decision.chosen is None:
         return decision
     build = decision.chosen.deployment.build
-    directory = shop.original.directory
-    if build != shop.baseline.build:
-        directory = try_build(shop, build, num_candidates=1).directory or directory
+    trial = baseline_trial(shop) if build == shop.baseline.build else try_build(shop, build, num_candidates=1)
+    layout = decision.chosen.deployment.threads, decision.chosen.deployment.streams
     verify = shop.job.splits.verify
     carried = Sample(items=verify, original=shop.original_predictions("verify")) if shop.job.carry_sample else None
     target = shop.store.directory / "artifact"
     decision = replace(decision, artifact=target.name)
     artifact.save(
-        pipelines.read(directory),
+        pipelines.read(trial.directory or shop.original.directory),
         target,
         decision=decision,
         original_digest=codec.digest_tree(shop.original.directory),
         carried=carried,
+        service=next((s for s in trial.services if (s.threads, s.streams) == layout), None),
     )
     return decision
 

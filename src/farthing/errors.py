@@ -12,6 +12,7 @@ FarthingError
 │   ├── BuildCrashed                 its worker died
 │   └── WrongOutput                  its outputs are not those of the model it came from
 ├── LoadVoid (RuntimeError)          a load run that says nothing: the generator lagged or offered another rate
+├── EndpointError (ConnectionError)  a URL that is none, or where nothing answers as it should
 ├── TooFewSamples (ValueError)       a percentile that these samples cannot support
 ├── StoreError (OSError)             a run directory that cannot be written, or is corrupt
 ├── ArtifactError (ValueError)       an artifact that was changed, is incomplete, or cannot run here
@@ -64,6 +65,10 @@ class WrongOutput(BuildError):
 
 
 class LoadVoid(FarthingError, RuntimeError):
+    pass
+
+
+class EndpointError(FarthingError, ConnectionError):
     pass
 
 

@@ -10,8 +10,8 @@ from farthing.batching import BatchPolicy
 from farthing.certification.finalists import certify_finalists, name_finalists
 from farthing.errors import BuildError, LoadVoid
 from farthing.measurement import load, session
-from farthing.measurement.percentiles import latency_figures, samples_needed
 from farthing.measurement.workers import Worker
+from farthing.percentiles import latency_figures, samples_needed
 from farthing.results import Candidate, Certificate, Measurement, Rejected, Trial
 from farthing.selection.screen import SAFE_SHARE, best_deployment, tightened
 from farthing.traffic import arrivals, rate_per_s

@@ -1,6 +1,7 @@
 """Originals with enough weights for int8 to show in bytes, each with what a quantizer may stumble over."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from farthing import plugins
 from farthing.conversions.base import Conversion
 from farthing.forms import torch_form
-from farthing.types import Array, Context, Feeds, Pipeline, TensorSpec
+from farthing.types import Array, Context, Dataset, Feeds, Pipeline, TensorSpec
 
 WIDTH, HEADS, VOCABULARY, NUM_LAYERS, OUTLIER = 64, 4, 128, 2, 20.0
 
@@ -179,6 +180,13 @@ def context_for(pipeline: Pipeline, num_batches: int = 12) -> Context:
     """Batches of two rows; of lengths that vary, the second row padded, where lengths vary."""
     batches = [_batch(pipeline.inputs, number) for number in range(num_batches)]
     return Context(calibration=tuple(batches), sensitivities=(("layer.1.down", 0.5), ("layer.0.query", 0.2)))
+
+
+def learning_context(pipeline: Pipeline) -> Context:
+    """The same, with the rows of 60 more batches as a train split without labels, and `pipeline` as the original."""
+    feeds = [_batch(pipeline.inputs, number) for number in range(100, 160)]
+    columns = tuple([row for batch in feeds for row in batch[spec.name]] for spec in pipeline.inputs)
+    return replace(context_for(pipeline), train=Dataset(columns=columns), original=pipeline)
 
 
 def float_products(pipeline: Pipeline) -> list[str]:

@@ -14,7 +14,7 @@ from farthing.testing import zoo
 from farthing.testing.profiles import encoder_profile
 from farthing.types import Context, Pipeline
 
-from .originals import context_for, in_form
+from .originals import in_form, learning_context
 
 Zoo = Callable[[str], tuple[Pipeline, Context]]
 LOADED = {name: plugins.load(Method, name) for name in plugins.names(Method)}
@@ -62,7 +62,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("name", "form", "make"), CASES)
 def test_apply(name: str, form: str, make: str, shared: Path, tmp_path: Path) -> None:
     source = in_form(make, form, shared)
-    laws.check_apply(MEMBERS[name](), source, tmp_path, context_for(source))
+    laws.check_apply(MEMBERS[name](), source, tmp_path, learning_context(source))
 
 
 @pytest.mark.parametrize(("name", "model"), TREATED)
@@ -81,4 +81,4 @@ def test_proposals(name: str) -> None:
 def test_a_layer_that_cannot_be_kept_is_named(name: str, shared: Path, tmp_path: Path) -> None:
     (form,) = MEMBERS[name].consumes
     source = in_form("encoder", form, shared)
-    laws.check_unknown_layer_is_named(MEMBERS[name](keep_float=1), source, tmp_path, context_for(source))
+    laws.check_unknown_layer_is_named(MEMBERS[name](keep_float=1), source, tmp_path, learning_context(source))

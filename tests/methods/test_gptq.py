@@ -9,6 +9,7 @@ import torch
 
 from farthing.errors import BuildError, DataError
 from farthing.forms import grouped, torch_form
+from farthing.methods.awq import Awq
 from farthing.methods.gptq import Gptq
 from farthing.methods.hqq import Hqq
 from farthing.methods.rtn import Rtn
@@ -109,7 +110,7 @@ def test_knobs_out_of_range_are_refused(method: Rtn | Hqq | Gptq, message: str, 
 def test_too_few_rows_and_nan_are_refused(tmp_path: Path) -> None:
     source = zoo.source("mlp", tmp_path / "source")
     context = zoo.context(source)
-    with pytest.raises(BuildError, match=r"gptq: .* has 3"):
+    with pytest.raises(BuildError, match=r"gptq .* has 3"):
         Gptq().apply(source, tmp_path / "few", replace(context, calibration=context.calibration[:3]))
     spoiled = {"input": np.full_like(context.calibration[0]["input"], np.nan)}
     with pytest.raises(DataError, match="input 'input' of calibration batch 0 holds NaN"):
@@ -122,7 +123,12 @@ def test_without_linear_layers_it_is_refused_by_name(tmp_path: Path) -> None:
         Rtn().apply(source, tmp_path / "result", zoo.context(source))
 
 
-def test_they_are_proposed_only_where_bytes_are_limited() -> None:
-    for kind in (Rtn, Hqq, Gptq):
-        assert "sets no limit" in kind.propose(encoder_profile())
-        assert [m.bits for m in kind.propose(replace(encoder_profile(), bytes_are_limited=True))] in ([8, 4], [4, 3])
+def test_they_are_proposed_only_where_bytes_are_limited_or_weights_are_waited_for() -> None:
+    """A product of one row reads as many numbers as it multiplies: fewer bits of them are less time."""
+    profile = encoder_profile()
+    waiting = replace(profile, ops=tuple(replace(op, bound="memory") if op.kind == "linear" else op for op in profile.ops))
+    for kind in (Rtn, Hqq, Gptq, Awq):
+        assert "reading weights takes 0% of the time" in kind.propose(profile)
+        limited, faster = kind.propose(replace(profile, bytes_are_limited=True)), kind.propose(waiting)
+        assert limited == faster and [m.bits for m in limited] in ([8, 4], [4, 3])
+        assert all(m.predicted_speedup(profile) == 1.0 < 1.5 < m.predicted_speedup(waiting) < 4.0 for m in limited)

@@ -7,6 +7,7 @@ from farthing.artifact.manifest import load as load
 from farthing.artifact.packing import save as save
 from farthing.artifact.prediction import open_session as open_session
 from farthing.artifact.prediction import predict as predict
+from farthing.artifact.prediction import request as request
 from farthing.artifact.sample import Sample as Sample
 from farthing.artifact.verification import Check as Check
 from farthing.artifact.verification import Verdict as Verdict

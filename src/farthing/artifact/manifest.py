@@ -11,7 +11,7 @@ from pathlib import Path
 from farthing import codec
 from farthing import pipeline as pipelines
 from farthing.errors import ArtifactError, ModelError
-from farthing.results import Certificate, Cost, Measurement
+from farthing.results import Certificate, Cost, Measurement, ServiceModel
 from farthing.types import Deployment, Floor, Pipeline
 
 FILE = "manifest.json"
@@ -45,6 +45,7 @@ class Manifest:
     speed: Measurement  # one batch, in the clean process that `verify` starts too
     num_items: int  # that the artifact carries for `verify`; 0: the person opted out
     snippet: tuple[str, ...]  # lines of plain runtime code, run in this folder, that turn `feeds` into `outputs`
+    service: ServiceModel | None = None  # fitted times of that deployment, as its plan was made with
     files: Mapping[str, str]  # POSIX path -> SHA-256, of every other file
 
 

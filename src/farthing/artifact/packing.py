@@ -1,6 +1,7 @@
 """save(): pack a build with its deployment, its evidence and its history into one folder."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,19 +13,26 @@ from farthing.artifact.clean_room import Examination
 from farthing.artifact.manifest import Artifact, Manifest
 from farthing.artifact.sample import Sample
 from farthing.errors import ArtifactError
-from farthing.results import Decision
+from farthing.results import Decision, ServiceModel
 from farthing.runtimes.base import Runtime
 from farthing.store import sync_tree, writing
 from farthing.types import Pipeline
 
 
 def save(
-    build: Pipeline, directory: Path, *, decision: Decision, original_digest: str, carried: Sample | None = None
+    build: Pipeline,
+    directory: Path,
+    *,
+    decision: Decision,
+    original_digest: str,
+    carried: Sample | None = None,
+    service: ServiceModel | None = None,
 ) -> Artifact:
     """Pack the pipeline of `decision.chosen` into the new folder `directory`, after it has run in a clean process.
 
     `carried` are items of the verify split with the original's predictions, of which some are packed for `verify`;
-    None opts out. A folder that already holds the artifact of this decision is left as it is.
+    None opts out. `service` are the fitted times that the deployment was planned with. A folder that already holds the
+    artifact of this decision is left as it is.
     Raises ArtifactError if `directory` holds something else or the model does not run, StoreError if it cannot be written.
     """
     assert decision.chosen is not None
@@ -35,7 +43,7 @@ def save(
     try:
         with writing(directory):
             _copy(build.directory, temporary)
-            _fill(temporary, decision, original_digest, carried)
+            _fill(temporary, decision, original_digest, carried, service)
             sync_tree(temporary)
             temporary.rename(directory)
     finally:
@@ -66,7 +74,9 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source / name, target / name)
 
 
-def _fill(directory: Path, decision: Decision, original_digest: str, carried: Sample | None) -> None:
+def _fill(
+    directory: Path, decision: Decision, original_digest: str, carried: Sample | None, service: ServiceModel | None
+) -> None:
     assert decision.chosen is not None
     pipeline = pipelines.read(directory)
     runtime = plugins.make(Runtime, decision.chosen.deployment.build.runtime)  # type: ignore[type-abstract]
@@ -76,7 +86,8 @@ def _fill(directory: Path, decision: Decision, original_digest: str, carried: Sa
     )
     if packed is not None:
         sample.write(Sample(items=packed.items, original=packed.original, answers=seen.predictions), directory)
-    manifest.write(directory, _manifest(pipeline, decision, runtime, seen, original_digest))
+    described = _manifest(pipeline, decision, runtime, seen, original_digest)
+    manifest.write(directory, replace(described, service=service))
 
 
 def _manifest(pipeline: Pipeline, decision: Decision, runtime: Runtime, seen: Examination, original_digest: str) -> Manifest:

@@ -71,10 +71,15 @@ def _request(line: str, pipeline: Pipeline, where: str) -> tuple[Any, ...]:
         value = json.loads(line)
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from error
+    return request(value, pipeline, where)
+
+
+def request(value: Any, pipeline: Pipeline, where: str) -> tuple[Any, ...]:
+    """What `pipeline.encode` takes, from one decoded JSON value. Raises DataError that begins with `where`."""
     inputs = _inputs(value)
     if pipeline.tokenizer is not None:
         if len(inputs) != 1 or not isinstance(inputs[0], str):
-            raise DataError(f'{where}: expected a text, "..." or {{"text": "..."}}, not {line.strip():.60}')
+            raise DataError(f'{where}: expected a text, "..." or {{"text": "..."}}, not {json.dumps(value):.60}')
         return tuple(inputs)
     if len(inputs) != len(pipeline.inputs):
         names = ", ".join(spec.name for spec in pipeline.inputs)

@@ -10,6 +10,7 @@ from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 FILE = "model.xml"
 HALF_BYTE = 4  # bits
+WEIGHT_INPUTS = {"MatMul": 1, "Convolution": 1, "Gather": 0}  # which input of such an operator is its weight
 EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
@@ -71,21 +72,31 @@ def save(model: Any, source: Pipeline, directory: Path) -> str:
 
 
 def keep_packed(model: Any, tensors: Mapping[str, Any]) -> int:
-    """Put codes in the place of the float weights of linear layers, as the CPU plugin reads them; how many layers that are.
+    """Put codes in the place of float weights, as the CPU plugin reads them; how many weights that are.
 
     `tensors`: name of a parameter inside the `Packed` module -> its `PackedTensor`. Constant(u4 or u8) -> Convert -> Subtract
-    zero -> Multiply scale -> Reshape: weights stay in that type in memory and are decoded inside the product.
+    zero -> Multiply scale -> Reshape. Those of linear layers stay in that type in memory and are decoded inside the product; of
+    filters and tables only the file is known to be smaller. A filter that a batch norm was folded into is no longer what was
+    packed, and stays float.
     """
-    by_path = {f"__module.module.{name.removesuffix('.weight')}/": tensor for name, tensor in tensors.items()}
-    products = [op for op in model.get_ops() if op.get_type_name() == "MatMul"]
     num_kept = 0
-    for product in products:
-        tensor = next((t for path, t in by_path.items() if product.get_friendly_name().startswith(path)), None)
-        weight = product.input_value(1).get_node()
+    for op in model.get_ops():
+        place = WEIGHT_INPUTS.get(op.get_type_name())
+        if place is None:
+            continue
+        weight = op.input_value(place).get_node()
+        tensor = next((tensor for name, tensor in tensors.items() if _holds(op, weight, name)), None)
         if tensor is not None and tensor.levels is None and list(weight.output(0).shape) == list(tensor.shape):
-            product.input(1).replace_source_output(_decoded(tensor).output(0))
+            op.input(place).replace_source_output(_decoded(tensor).output(0))
             num_kept += 1
     return num_kept
+
+
+def _holds(op: Any, weight: Any, name: str) -> bool:
+    """Whether this operator's weight is the parameter `name`: a product is named for its layer, a constant for itself."""
+    if op.get_type_name() == "MatMul":
+        return str(op.get_friendly_name()).startswith(f"__module.module.{name.removesuffix('.weight')}/")
+    return bool(weight.get_type_name() == "Constant" and weight.get_friendly_name() == f"self.module.{name}")
 
 
 def _decoded(tensor: Any) -> Any:
@@ -93,7 +104,7 @@ def _decoded(tensor: Any) -> Any:
     from openvino import opset13 as ops
 
     ov = openvino()
-    num_outputs, num_groups = tensor.scale.shape
+    num_outputs, num_groups = tensor.shape[0], tensor.scale.shape[1]
     kind = ov.Type.u8 if tensor.bits > HALF_BYTE else ov.Type.u4
     codes = tensor.codes().numpy().reshape(num_outputs, num_groups, -1)
     value = ops.convert(ops.constant(codes, dtype=kind), "f32")
@@ -101,7 +112,8 @@ def _decoded(tensor: Any) -> Any:
         zero = tensor.zero.float().numpy()[..., None]
         whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2**tensor.bits)
         value = ops.subtract(value, ops.convert(ops.constant(zero, dtype=kind), "f32") if whole else ops.constant(zero))
-    value = ops.multiply(value, ops.constant(tensor.scale.float().numpy()[..., None]))
+    scale = tensor.scale.float().expand(num_outputs, -1).contiguous().numpy()
+    value = ops.multiply(value, ops.constant(scale[..., None]))
     return ops.reshape(value, ops.constant(list(tensor.shape)), special_zero=False)
 
 

@@ -26,7 +26,7 @@ class PackedTensor:
     bits: int
     shape: tuple[int, ...]
     scale: torch.Tensor  # (o or 1, groups), float32 or float16
-    zero: torch.Tensor | None = None  # like scale
+    zero: torch.Tensor | None = None  # of the same shape or, one for all, (1, 1); these types or uint8
     levels: torch.Tensor | None = None  # (2**bits,) or fewer
     group_size: int | None = None  # None: one group for all i
 
@@ -44,7 +44,8 @@ class PackedTensor:
         """`codes` has the tensor's own shape and holds integers of 0 to 2**bits - 1."""
         if not 1 <= bits <= MOST_BITS:
             raise BuildError(f"packed weights have 1 to {MOST_BITS} bits each, not {bits}")
-        assert int(codes.min()) >= 0 and int(codes.max()) < 2**bits, "codes that do not fit their bits"
+        least, most = codes.aminmax()
+        assert int(least) >= 0 and int(most) < 2**bits, "codes that do not fit their bits"
         return cls(
             packed=pack(codes, bits), bits=bits, shape=tuple(codes.shape), scale=scale, zero=zero, levels=levels,
             group_size=group_size,
@@ -115,14 +116,25 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     flat = codes.reshape(-1).to(torch.uint8)
     if bits == BYTE:
         return flat.clone()
-    stream = ((flat[:, None] >> torch.arange(bits, dtype=torch.uint8)) & 1).reshape(-1)
-    padded = torch.nn.functional.pad(stream, (0, -len(stream) % BYTE)).reshape(-1, BYTE)
-    return (padded << torch.arange(BYTE, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    pieces, width = (flat, bits) if BYTE % bits == 0 else (_bits_of(flat, bits).reshape(-1), 1)  # none of which spans two bytes
+    padded = torch.nn.functional.pad(pieces, (0, -len(pieces) % (BYTE // width))).reshape(-1, BYTE // width)
+    result = padded[:, 0].clone()
+    for place in range(1, BYTE // width):
+        result |= padded[:, place] << place * width
+    return result
 
 
 def unpack(packed: torch.Tensor, bits: int, count: int) -> torch.Tensor:
     """The inverse of `pack`: (count,) uint8."""
     if bits == BYTE:
         return packed[:count].clone()
-    stream = ((packed[:, None] >> torch.arange(BYTE, dtype=torch.uint8)) & 1).reshape(-1)[: count * bits]
-    return (stream.reshape(count, bits) << torch.arange(bits, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    if BYTE % bits == 0:
+        pieces = [packed >> place & 2**bits - 1 for place in range(0, BYTE, bits)]
+        return torch.stack(pieces, 1).reshape(-1)[:count]
+    stream = _bits_of(packed, BYTE).reshape(-1)[: count * bits].reshape(count, bits)
+    return (stream << torch.arange(bits, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+
+
+def _bits_of(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """(n, bits), the least significant first."""
+    return (values[:, None] >> torch.arange(bits, dtype=torch.uint8)) & 1

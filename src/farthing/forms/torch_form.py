@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import io
 import pickle
 import threading
 from collections.abc import Callable, Iterable
@@ -60,9 +61,15 @@ def snapshot(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], example: F
 
 def save(module: torch.nn.Module, directory: Path) -> str:
     """Write `module` below `directory` and name the file. Equal modules give equal bytes, in any process."""
-    with (directory / FILE).open("wb") as file:
-        _Pickler(file).dump(_evaluated(module))
+    (directory / FILE).write_bytes(dumps(_evaluated(module)))
     return FILE
+
+
+def dumps(value: Any) -> bytes:
+    """Pickled; equal modules and tensors give equal bytes, in any process."""
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
 
 
 def derive(module: torch.nn.Module, source: Pipeline, directory: Path, traits: frozenset[str]) -> Pipeline:
@@ -76,7 +83,16 @@ def load(pipeline: Pipeline) -> Any:
     try:
         with pipeline.path.open("rb") as file:
             module = pickle.load(file)
-    except (OSError, EOFError, ImportError, AttributeError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        ImportError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
         raise ModelError(f"{pipeline.path} cannot be unpickled here: {error}. Snapshot the model again.") from error
     return module.eval().requires_grad_(False)
 

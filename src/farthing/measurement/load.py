@@ -13,15 +13,12 @@ import numpy as np
 
 from farthing import pipeline as pipelines
 from farthing.batching import BatchPolicy, BatchQueue
-from farthing.errors import LoadVoid
 from farthing.measurement.session import State
 from farthing.measurement.workers import Worker
+from farthing.traffic import check_offered
 from farthing.types import Array
 
 Requests = Sequence[tuple[Any, ...]]
-LAG_SHARE = 0.1  # of the p99 latency, or of the ceiling it is held against; a larger p99 send lag voids the run
-LAG_FLOOR_S = 0.002
-RATE_TOLERANCE = 0.05  # by which sending may take longer than intended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +30,14 @@ class LoadRun:
     busy_s: float  # sum over batches of the time a stream was at work
 
     def check(self, ceiling_s: float = 0.0) -> "LoadRun":
-        """Raises LoadVoid if the generator may have shaped these latencies, or what they say about a ceiling.
-
-        Lag counts as latency, since that starts at the intended time; one that is small beside what is judged changes nothing.
-        """
-        stretched = 1 + (self.send_lag_s[-1] - self.send_lag_s[0]) / self.intended_s
-        if stretched > 1 + RATE_TOLERANCE:
-            raise LoadVoid(f"void: the generator offered 1/{stretched:.3g} of the rate: drive at a lower one")
-        lag_s, latency_s = np.quantile(self.send_lag_s, 0.99), np.quantile(self.latencies_s, 0.99)
-        if lag_s > max(LAG_FLOOR_S, LAG_SHARE * latency_s, LAG_SHARE * ceiling_s):
-            raise LoadVoid(
-                f"void: the generator sent {lag_s * 1e3:.1f} ms late (p99): repeat on a quieter machine or at a lower rate"
-            )
+        """Raises LoadVoid if the generator may have shaped these latencies, or what they say about a ceiling."""
+        check_offered(
+            intended_s=self.intended_s,
+            sent_s=self.intended_s + float(self.send_lag_s[-1] - self.send_lag_s[0]),
+            lag_p99_s=float(np.quantile(self.send_lag_s, 0.99)),
+            latency_p99_s=float(np.quantile(self.latencies_s, 0.99)),
+            ceiling_s=ceiling_s,
+        )
         return self
 
 

@@ -16,6 +16,9 @@ MIN_CALIBRATION_ROWS = 8  # fewer say next to nothing about a range
 KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and costs a quarter of its speed
 LEAST_GAIN = 1.2
 FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
+LEAST_READING = 0.2  # share of the time that goes in waiting for weights, below which fewer bits of them are not tried
+READING = {8: 0.45, 4: 0.3}  # time of a product of one row with packed weights over float32: benchmarks/results/packed.md
+FEWEST_STEPS, MOST_EPOCHS = 400, 40  # of a training that moves weights far, as zeros and shared values do
 Family = Literal["structure", "repair", "precision", "storage"]
 # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits;
 # storage: the same work and time, fewer bytes on disk
@@ -39,7 +42,9 @@ class Method(ABC):
     adds: ClassVar[frozenset[str]] = frozenset()
     drops: ClassVar[frozenset[str]] = frozenset()
     family: ClassVar[Family] = "precision"
-    stands_alone: ClassVar[bool] = True  # whether it is worth trying without a repair (structure) or a coder (storage) after it
+    stands_alone: ClassVar[bool] = (
+        True  # whether it is worth trying without a repair, a coder (storage) or learning (precision)
+    )
 
     produces: ClassVar[str | None] = None  # another form than the one it read; None: the same
     changes_answers: ClassVar[bool] = True  # False: the same numbers, computed or stored in another way
@@ -71,13 +76,16 @@ class Method(ABC):
         return getattr(self, "keep_float", 0) > 0
 
 
-def calibration(context: Context) -> tuple[Feeds, ...]:
-    """The batches that ranges are taken from. Raises BuildError if they have too few rows, DataError for NaN and infinity."""
+def calibration(context: Context, who: str = "static int8") -> tuple[Feeds, ...]:
+    """The batches that ranges are taken from. Raises BuildError if they have too few rows, DataError for NaN and infinity.
+
+    `who`: the method, as its refusal begins.
+    """
     num_rows = sum(len(next(iter(feeds.values()))) for feeds in context.calibration)
     if num_rows < MIN_CALIBRATION_ROWS:
         raise BuildError(
-            f"static int8 takes its ranges from at least {MIN_CALIBRATION_ROWS} rows; the calibrate split has {num_rows}. "
-            "Give more data, or use a dynamic method."
+            f"{who} calibrates on at least {MIN_CALIBRATION_ROWS} rows; the calibrate split has {num_rows}. "
+            "Give more data, or use a method that needs none."
         )
     for number, feeds in enumerate(context.calibration):
         for name, values in feeds.items():
@@ -134,11 +142,48 @@ def too_little_to_learn(profile: Profile) -> str | None:
     )
 
 
+def epochs_for(profile: Profile, least: int) -> int:
+    """At least `least`; more of a small train split, up to MOST_EPOCHS, so that there are FEWEST_STEPS of 32 items."""
+    return max(least, min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * 32 / max(1, profile.num_train))))
+
+
+def mildest_where_nothing_is_learned(profile: Profile, settings: tuple[Method, ...]) -> tuple[Method, ...]:
+    """All `settings`, mildest first; the first alone where there is too little to learn from.
+
+    Calibration data can then still repair it (a method of repair that does not learn, `reconstruct`).
+    """
+    return settings if too_little_to_learn(profile) is None else settings[:1]
+
+
 def bytes_are_free(profile: Profile) -> str | None:
     """Why a method that only saves bytes on disk cannot pay here, or None where the job limits them."""
     if profile.bytes_are_limited:
         return None
     return "it saves bytes, not time, and this job sets no limit on them (limits.artifact_bytes)"
+
+
+def share_reading_weights(profile: Profile) -> float:
+    """Share of a request's time in linear layers that wait for their weights: their products have so few rows."""
+    total_s = sum(op.seconds for op in profile.ops) or 1.0
+    waiting_s = sum(op.seconds for op in profile.ops if op.kind == "linear" and op.bound == "memory")
+    return waiting_s / total_s * profile.model_s / (profile.model_s + profile.host_s)
+
+
+def few_bits_cannot_pay(profile: Profile) -> str | None:
+    """Why weights in few bits pay neither in time nor in bytes here, or None."""
+    share = share_reading_weights(profile)
+    if profile.bytes_are_limited or share >= LEAST_READING:
+        return None
+    return (
+        f"reading weights takes {share:.0%} of the time: products of many rows are bound by arithmetic, which stays as it is "
+        "(int8 makes it cheaper); and this job sets no limit on bytes (limits.artifact_bytes)"
+    )
+
+
+def few_bits_speedup(profile: Profile, bits: int) -> float:
+    """1 / (1 - share + share * READING[bits]), share being that of the time in which layers wait for their weights."""
+    share = share_reading_weights(profile)
+    return 1.0 / (1.0 - share + share * READING.get(bits, READING[4]))
 
 
 def slower_peak(profile: Profile, dtype: str) -> str | None:

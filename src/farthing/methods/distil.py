@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from farthing.errors import BuildError
-from farthing.methods.base import Family, Method
+from farthing.methods.base import Family, Method, too_little_to_learn
 from farthing.results import Profile
 from farthing.types import Array, Context, Feeds, Pipeline
 
@@ -65,7 +65,7 @@ class Distil(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return (cls(),) if profile.num_train else "there is no train split to learn from"
+        return too_little_to_learn(profile) or (cls(),)
 
     def predicted_speedup(self, profile: Profile) -> float:
         return 1.0  # it only repairs

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Method, bytes_are_free, calibration
+from farthing.methods.base import Method, calibration, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -45,24 +45,23 @@ class Gptq(Method):
         grouped.check("gptq", self.bits, self.group_size)
         if not 0.0 < self.damping < 1.0:
             raise BuildError(f"gptq: damping is a share between 0 and 1, not {self.damping:g}")
-        try:
-            batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
-        except BuildError as error:
-            raise BuildError(f"gptq: {error}") from error
+        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context, "gptq")]
         module, tensors = torch_form.load(source), {}
-        for path, layer in grouped.linears(module, "gptq"):
-            moment_II = grouped.second_moment(module, layer, batches)
-            tensor = self.rounded(layer.weight.detach().float(), moment_II)
-            layer.weight.data = tensor.decode()
-            tensors[f"{path}.weight"] = tensor
+        layers = dict(grouped.linears(module, "gptq"))
+        for paths in grouped.sharing(module, layers.items(), batches[0]):
+            moment_II = grouped.seen("gptq", module, layers[paths[0]], batches).moment
+            for path in paths:
+                tensor = self.rounded(layers[path].weight.detach().float(), moment_II)
+                layers[path].weight.data = tensor.decode()
+                tensors[f"{path}.weight"] = tensor
         return torch_form.derive(Packed(module, tensors), source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=4), cls(bits=3))
+        return few_bits_cannot_pay(profile) or (cls(bits=4), cls(bits=3))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)
 
     def rounded(self, weight_OI: "torch.Tensor", moment_II: "torch.Tensor") -> "PackedTensor":
         """`weight_OI` on its grids, given the second moment X'X / n of its inputs."""
@@ -74,28 +73,34 @@ class Gptq(Method):
         scale_OG, zero_OG = grouped.grid(weight_OI.unflatten(1, (-1, size)), self.bits)
         order = moment_II.diagonal().argsort(descending=True) if self.act_order else torch.arange(weight_OI.shape[1])
         factor_II = _factor(moment_II[order][:, order], self.damping)
-        left_OI, codes_OI = weight_OI[:, order].clone(), torch.empty_like(weight_OI)
+        diagonal, groups = factor_II.diagonal().tolist(), (order // size).tolist()
+        scale_GO, zero_GO = scale_OG.T.contiguous(), zero_OG.T.contiguous()  # what is worked on at a time lies side by side
+        left_IO = weight_OI.T[order].contiguous()
+        codes_IO, errors_IO = torch.empty_like(left_IO), torch.empty_like(left_IO)
         for start in range(0, len(order), BLOCK):
             stop = min(start + BLOCK, len(order))
-            errors_OB = torch.empty(len(weight_OI), stop - start)
             for i in range(start, stop):
-                group = int(order[i]) // size
-                scale_O, zero_O = scale_OG[:, group], zero_OG[:, group]
-                code_O = (left_OI[:, i] / scale_O + zero_O).round().clamp(0, 2**self.bits - 1)
-                error_O = (left_OI[:, i] - scale_O * (code_O - zero_O)) / factor_II[i, i]
-                left_OI[:, i + 1 : stop] -= torch.outer(error_O, factor_II[i, i + 1 : stop])
-                codes_OI[:, order[i]], errors_OB[:, i - start] = code_O, error_O
-            left_OI[:, stop:] -= errors_OB @ factor_II[start:stop, stop:]
+                scale_O, zero_O, code_O = scale_GO[groups[i]], zero_GO[groups[i]], codes_IO[i]
+                torch.div(left_IO[i], scale_O, out=code_O).add_(zero_O).round_().clamp_(0, 2**self.bits - 1)
+                torch.sub(left_IO[i], (code_O - zero_O).mul_(scale_O), out=errors_IO[i]).div_(diagonal[i])
+                left_IO[i + 1 : stop].addr_(factor_II[i, i + 1 : stop], errors_IO[i], alpha=-1.0)
+            left_IO[stop:].addmm_(factor_II[start:stop, stop:].T, errors_IO[start:stop], alpha=-1.0)
+        codes_OI = codes_IO[order.argsort()].T
         return grouped.packed(codes_OI.unflatten(1, (-1, size)), scale_OG, zero_OG, self.bits)
 
 
 def _factor(moment_II: "torch.Tensor", damping: float) -> "torch.Tensor":
-    """(i, i) the upper triangular C with C' C = (moment + damping)^-1; an input that is always 0 is nobody's business."""
+    """(i, i) the upper triangular C with C' C = (moment + damping)^-1; an input that is always 0 is nobody's business.
+
+    One Cholesky factor: with the order of the inputs turned round it is lower triangular, L L' = moment + damping; turned back,
+    it is upper triangular, U U' = moment + damping, and C = U^-1.
+    """
     import torch
 
-    damped = moment_II.clone()
+    damped = moment_II.flip(0, 1)
     dead = damped.diagonal() == 0
     damped.diagonal()[dead] = 1.0
     damped.diagonal().add_(damping * damped.diagonal().mean())
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True).float()
+    lower_II = torch.linalg.cholesky(damped)
+    identity_II = torch.eye(len(damped), dtype=damped.dtype)
+    return torch.linalg.solve_triangular(lower_II, identity_II, upper=False).flip(0, 1).float().contiguous()

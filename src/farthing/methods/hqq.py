@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Method, bytes_are_free
+from farthing.methods.base import Method, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from farthing.forms.packed import PackedTensor
 
+CHUNK = 2**16  # weights that are settled together: what each turn reads again stays in the cache
 BETA, GROWTH = 10.0, 1.01  # of the penalty, and its growth at each step
 
 
@@ -44,21 +45,27 @@ class Hqq(Method):
         if not 0.0 < self.norm < 1.0:
             raise BuildError(f"hqq: the norm lies between 0 and 1, not {self.norm:g}; with 1 and more use rtn")
         module = torch_form.load(source)
-
-        def settled(weight_OGS: "torch.Tensor") -> "PackedTensor":
-            scale_OG, zero_OG = grouped.grid(weight_OGS, self.bits)
-            zero_OG = self._zero(weight_OGS, scale_OG, zero_OG)
-            return grouped.packed(grouped.codes(weight_OGS, scale_OG, zero_OG, self.bits), scale_OG, zero_OG, self.bits)
-
-        result = grouped.pack_all(module, grouped.linears(module, "hqq"), self.group_size, settled)
+        result = grouped.pack_all(module, grouped.linears(module, "hqq"), self.group_size, self.settled)
         return torch_form.derive(result, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=4), cls(bits=3))
+        return few_bits_cannot_pay(profile) or (cls(bits=4), cls(bits=3))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)
+
+    def settled(self, weight_OGS: "torch.Tensor") -> "PackedTensor":
+        """One weight in equal groups of inputs, on grids whose offsets have come to rest."""
+        import torch
+
+        from farthing.forms import grouped
+
+        scale_OG, zero_OG = grouped.grid(weight_OGS, self.bits)
+        rows = max(1, CHUNK // weight_OGS[0].numel())
+        parts = zip(weight_OGS.split(rows), scale_OG.split(rows), zero_OG.split(rows), strict=True)
+        zero_OG = torch.cat([self._zero(*part) for part in parts])
+        return grouped.packed(grouped.codes(weight_OGS, scale_OG, zero_OG, self.bits), scale_OG, zero_OG, self.bits)
 
     def _zero(self, weight_OGS: "torch.Tensor", scale_OG: "torch.Tensor", zero_OG: "torch.Tensor") -> "torch.Tensor":
         """(o, g) the offset of each group, no worse than the one it was given."""
@@ -72,10 +79,14 @@ class Hqq(Method):
         for _ in range(self.steps):
             codes_OGS = grouped.codes(weight_OGS, scale_OG, zero_OG, self.bits)
             error_OGS = weight_OGS - scale_OG[..., None] * (codes_OGS - zero_OG[..., None])
-            mean_OG = error_OGS.abs().mean(-1)
-            best_OG, least_OG = torch.where(mean_OG < least_OG, zero_OG, best_OG), torch.minimum(mean_OG, least_OG)
             size_OGS = error_OGS.abs()
-            shrunk_OGS = error_OGS.sign() * torch.relu(size_OGS - size_OGS.clamp_min(1e-8) ** (self.norm - 1) / beta)
-            zero_OG = (codes_OGS - (weight_OGS - shrunk_OGS) / scale_OG[..., None]).mean(-1)
+            mean_OG = size_OGS.mean(-1)
+            best_OG, least_OG = torch.where(mean_OG < least_OG, zero_OG, best_OG), torch.minimum(mean_OG, least_OG)
+            left_OGS, limit = weight_OGS, beta ** (-1.0 / (2.0 - self.norm))  # beyond it |x| > |x|^(p - 1) / beta
+            if float(size_OGS.max()) > limit:
+                far_OGS = size_OGS > limit
+                error, left_OGS = error_OGS[far_OGS], weight_OGS.clone()
+                left_OGS[far_OGS] -= error.sign() * (error.abs() - error.abs() ** (self.norm - 1) / beta)
+            zero_OG = grouped.half(codes_OGS.sub_(left_OGS / scale_OG[..., None]).mean(-1))
             beta *= GROWTH
         return best_OG

@@ -1,21 +1,19 @@
-"""Method: a linear layer becomes two thin ones, where the activations that it sees leave room for it."""
+"""Method: a linear or convolution layer becomes two thin ones, where the activations that it sees leave room for it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from farthing.errors import BuildError
-from farthing.methods.base import Family, Method, calibration, too_little_to_learn
+from farthing.methods.base import Family, Method, calibration, mildest_where_nothing_is_learned, share_of
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
 if TYPE_CHECKING:
     import torch
 
-LEAST_SAVING = 0.1  # of a layer's products: with less, two kernels are not faster than one
-DAMPING = 1e-4  # of the mean diagonal of X'X: fewer rows than inputs leave it singular
 EXPECTED_SHARE = 0.35  # of the linear layers' products that goes at 95% of the energy, on MiniLM
+CONVOLUTIONS = ("channel", "spatial")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +21,19 @@ class LowRank(Method):
     """W ~= (U_r S_r) (V_r' L^-1), from U S V' = svd(W L) with L L' = X'X / n + damping, X the inputs of calibration.
 
     Of all matrices of rank r, this one has the least ||X W' - X W_r'||_F (Wang et al., SVD-LLM, arXiv 2403.07378): what the
-    layer is never asked about costs nothing. Each Linear gets the least r that keeps `energy` of ||W L||_F^2, and is
-    replaced only where r (inputs + outputs) saves a tenth of its products. energy: between 0 and 1.
+    layer is never asked about costs nothing. whiten = false: L = 1, the plain truncated SVD.
+    convolution: channel: k x k to r channels, then 1 x 1 (Zhang et al., arXiv 1505.06798; W holds a row for each output);
+    spatial: k x 1 to r channels, then 1 x k, from the plain SVD of W as (inputs k) x (outputs k) (Jaderberg et al., arXiv
+    1405.3866; images only, others by channel). Convolutions in groups stay.
+
+    energy: each layer gets the least r that keeps this share of ||W L||_F^2; between 0 and 1. rank: that r for each layer,
+    instead; 0: by energy. A layer is replaced only where two thin ones save a tenth of its products.
     """
 
     energy: float = 0.95
+    rank: int = 0
+    whiten: bool = True
+    convolution: str = "channel"
 
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
     needs: ClassVar[frozenset[str]] = frozenset({"float_weights"})
@@ -36,79 +42,59 @@ class LowRank(Method):
     stands_alone: ClassVar[bool] = False
 
     def apply(self, source: Pipeline, directory: Path, context: Context) -> Pipeline:
-        if not 0.0 < self.energy < 1.0:
-            raise BuildError(f"low_rank keeps a share of the energy between 0 and 1, not {self.energy:g}")
-        from farthing.forms import torch_form
+        self._check()
+        from farthing.forms import thin_layers, torch_form, torch_layers
 
-        module = torch_form.load(source)
-        batches = [torch_form.tensors(feeds, source.inputs) for feeds in calibration(context)]
+        module, spatial = torch_form.load(source), self.convolution == "spatial"
+        samples = torch_layers.samples(source, context, calibration(context, "low_rank"))
+        expected = torch_form.first(module(*samples[0].arguments)).shape
+        layers = thin_layers.treated(module, samples[0])
+        self._check_rank({path: thin_layers.most_rank(layer, spatial=spatial) for path, layer in layers.items()})
+        moments = thin_layers.second_moments(module, list(layers), samples) if self.whiten else {}
         num_replaced = 0
-        for path, (second_moment, num_rows) in _observed(module, batches).items():
-            thin = _thin(module.get_submodule(path), second_moment / num_rows, self.energy)
+        for path, layer in layers.items():
+            thin = thin_layers.thin(layer, moments.get(path), self._rank_of, spatial=spatial)
             if thin is not None:
-                parent, _, name = path.rpartition(".")
-                setattr(module.get_submodule(parent), name, thin)
+                torch_layers.replace(module, path, thin)
                 num_replaced += 1
         if not num_replaced:
-            raise BuildError(
-                f"low_rank: no linear layer of {type(module).__name__} has a rank low enough at energy {self.energy:g}"
-            )
+            at = f"rank {self.rank}" if self.rank else f"energy {self.energy:g}"
+            raise BuildError(f"low_rank: no layer of {type(module).__name__} has a rank low enough to save products at {at}")
+        torch_layers.check_runs("low_rank", module, samples[0].arguments, expected, "its whole layers")
         return torch_form.derive(module, source, directory, source.traits - self.drops | self.adds)
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        if reason := too_little_to_learn(profile):
-            return reason
         if cls(energy=0.95).predicted_speedup(profile) < 1.05:
             return "linear layers take too little of the time"
-        return cls(energy=0.95), cls(energy=0.9)
+        return mildest_where_nothing_is_learned(profile, (cls(energy=0.95), cls(energy=0.9)))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        total_s = sum(op.seconds for op in profile.ops) or 1.0
-        share = sum(op.seconds for op in profile.ops if op.kind == "linear") / total_s
-        share *= profile.model_s / (profile.model_s + profile.host_s)
         gone = min(0.9, EXPECTED_SHARE + 3 * (0.95 - self.energy))
-        return 1.0 / (1.0 - share * max(0.0, gone))
+        return 1.0 / (1.0 - share_of(profile, ("linear",)) * max(0.0, gone))
 
+    def _check(self) -> None:
+        if not 0.0 < self.energy < 1.0:
+            raise BuildError(f"low_rank keeps a share of the energy between 0 and 1, not {self.energy:g}")
+        if self.rank < 0:
+            raise BuildError(f"low_rank: rank is 1 or more, or 0 to go by the energy, not {self.rank}")
+        if self.convolution not in CONVOLUTIONS:
+            raise BuildError(f"low_rank: convolution is one of {', '.join(CONVOLUTIONS)}, not {self.convolution!r}")
 
-def _observed(module: "torch.nn.Module", batches: Iterable[tuple[Any, ...]]) -> "dict[str, tuple[torch.Tensor, int]]":
-    """For each Linear that the forward pass calls: (X'X, number of rows of X), summed over the batches."""
-    import torch
+    def _check_rank(self, most: dict[str, int]) -> None:
+        if not self.rank or not most:
+            return
+        widest = max(most, key=lambda path: most[path])
+        if self.rank > most[widest]:
+            raise BuildError(
+                f"low_rank: rank {self.rank} is above that of every layer; the highest, of layer {widest}, is {most[widest]}"
+            )
 
-    found: dict[str, tuple[torch.Tensor, int]] = {}
+    def _rank_of(self, singular_values: "torch.Tensor") -> int:
+        if self.rank:
+            return self.rank
+        import torch
 
-    def watch(path: str) -> Any:
-        def hook(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            x_NI = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).double()
-            before, num_rows = found.get(path, (torch.zeros(x_NI.shape[1], x_NI.shape[1], dtype=torch.float64), 0))
-            found[path] = (before + x_NI.T @ x_NI, num_rows + len(x_NI))
-
-        return hook
-
-    linears = [(path, m) for path, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
-    handles = [m.register_forward_pre_hook(watch(path)) for path, m in linears]
-    with torch.no_grad():
-        for batch in batches:
-            module(*batch)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def _thin(linear: "torch.nn.Linear", second_moment: "torch.Tensor", energy: float) -> "torch.nn.Module | None":
-    """Two layers that do the work of `linear`; None where they would not have less of it."""
-    import torch
-
-    damped = second_moment + DAMPING * second_moment.diagonal().mean().clamp_min(1e-12) * torch.eye(len(second_moment))
-    L_II = torch.linalg.cholesky(damped)
-    U_OR, S_R, Vt_RI = torch.linalg.svd(linear.weight.double() @ L_II, full_matrices=False)
-    kept = torch.cumsum(S_R**2, 0) / (S_R**2).sum()
-    rank = int(torch.searchsorted(kept, torch.tensor(energy, dtype=torch.float64)).item()) + 1
-    products = linear.in_features * linear.out_features
-    if rank * (linear.in_features + linear.out_features) > (1 - LEAST_SAVING) * products:
-        return None
-    down, up = torch.nn.Linear(linear.in_features, rank, bias=False), torch.nn.Linear(rank, linear.out_features)
-    down.weight.data = torch.linalg.solve_triangular(L_II, Vt_RI[:rank], upper=False, left=False).float().contiguous()
-    up.weight.data = (U_OR[:, :rank] * S_R[:rank]).float().contiguous()
-    up.bias.data = linear.bias.detach().clone() if linear.bias is not None else torch.zeros(linear.out_features)
-    return torch.nn.Sequential(down, up).eval().requires_grad_(False)
+        energies: Any = singular_values**2
+        kept = torch.cumsum(energies, 0) / energies.sum().clamp_min(1e-300)
+        return int(torch.searchsorted(kept, torch.tensor(self.energy, dtype=kept.dtype)).item()) + 1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from farthing.methods.base import Method, bytes_are_free
+from farthing.methods.base import Method, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -47,7 +47,7 @@ class Rtn(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=8), cls(bits=4))
+        return few_bits_cannot_pay(profile) or (cls(bits=8), cls(bits=4))
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, self.bits)

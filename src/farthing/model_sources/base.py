@@ -149,6 +149,9 @@ def _array(value: Any) -> Array:
 
 
 def _argument_names(module: Any, count: int) -> list[str]:
+    """Those of its forward; a module that passes all of them on may name them in `input_names`."""
+    if len(told := getattr(module, "input_names", ())) == count:
+        return list(told)
     parameters = inspect.signature(module.forward).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(names) >= count:

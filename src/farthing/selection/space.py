@@ -133,8 +133,19 @@ def _recipes(settings: list[Method]) -> Iterator[tuple[Method, ...]]:
     for cut in families["structure"]:
         less_work += [(cut,)] * cut.stands_alone + [(cut, repair) for repair in families["repair"]]
     for less, fewer, stored in product(less_work, fewer_bits, fewer_bytes):
-        if not (less and any(m.names_layers for m in fewer)):
-            yield (*less, *fewer, *stored)
+        recipe = (*less, *fewer, *stored)
+        if not (less and any(m.names_layers for m in fewer)) and _keeps_what_it_needs(recipe):
+            yield recipe
+
+
+def _keeps_what_it_needs(recipe: tuple[Method, ...]) -> bool:
+    """False where a step needs a trait that an earlier one dropped: no conversion gives it back, so no plan is looked for."""
+    dropped: frozenset[str] = frozenset()
+    for method in recipe:
+        if method.needs & dropped:
+            return False
+        dropped = (dropped | method.drops) - method.adds
+    return True
 
 
 def _orders(methods: list[Method]) -> list[tuple[Method, ...]]:

@@ -30,7 +30,7 @@ class Attention(nn.Module):  # type: ignore[misc]
 
     def forward(self, x_BLD: Any) -> Any:
         def split(y_BLD: Any) -> Any:
-            return y_BLD.unflatten(2, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+            return y_BLD.unflatten(2, (-1, WIDTH // HEADS)).transpose(1, 2)  # as many heads as there are
 
         y_BLD = self.first_norm(x_BLD)
         seen_BHLd = nn.functional.scaled_dot_product_attention(

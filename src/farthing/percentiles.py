@@ -15,23 +15,31 @@ def samples_needed(p: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(p / 100))
 
 
-def percentile_interval(samples: Sequence[float], p: float, *, confidence: float = 0.95) -> tuple[float, float, float]:
-    """(percentile, low, high): nearest rank, and the order statistics that hold the true percentile, one-sided each.
+def interval_ranks(num_samples: int, p: float, *, confidence: float = 0.95) -> tuple[int, int, int]:
+    """1-based ranks of the percentile and of the order statistics that hold the true one, one-sided each.
 
     P(X_(k) < x_p) = P(Binomial(n, p) >= k), without any assumption about the distribution (David & Nagaraja, eq. 7.1.2).
     Raises TooFewSamples if n < samples_needed(p).
     """
     needed = samples_needed(p, confidence)
-    if len(samples) < needed:
+    if num_samples < needed:
         raise TooFewSamples(
-            f"p{p:g} at {confidence:.0%} confidence needs {needed} samples, there are {len(samples)}: drive longer"
+            f"p{p:g} at {confidence:.0%} confidence needs {needed} samples, there are {num_samples}: drive longer"
         )
     from scipy.stats import binom
 
-    ordered, n, q = sorted(samples), len(samples), p / 100
-    low = int(binom.ppf(1 - confidence, n, q))  # largest k with P(Bin < k) <= 1 - confidence
-    high = int(binom.ppf(confidence, n, q)) + 1  # least k with P(Bin >= k) <= 1 - confidence
-    return ordered[math.ceil(q * n) - 1], ordered[max(low, 1) - 1], ordered[min(high, n) - 1]
+    q = p / 100
+    low = int(binom.ppf(1 - confidence, num_samples, q))  # largest k with P(Bin < k) <= 1 - confidence
+    high = int(binom.ppf(confidence, num_samples, q)) + 1  # least k with P(Bin >= k) <= 1 - confidence
+    return math.ceil(q * num_samples), max(low, 1), min(high, num_samples)
+
+
+def percentile_interval(samples: Sequence[float], p: float, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(percentile, low, high): nearest rank, and its `interval_ranks`. Raises TooFewSamples as they do."""
+    ranks = interval_ranks(len(samples), p, confidence=confidence)
+    ordered = sorted(samples)
+    value, low, high = (ordered[rank - 1] for rank in ranks)
+    return value, low, high
 
 
 def latency_figures(latencies_s: Sequence[float], protocol: str) -> tuple[Measurement, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from farthing.errors import TooFewSamples
-from farthing.measurement.percentiles import latency_figures, percentile_interval, samples_needed
+from farthing.percentiles import latency_figures, percentile_interval, samples_needed
 
 
 def test_p99_at_95_percent_needs_299_samples():

@@ -1,0 +1,249 @@
+"""The supervisor: starts replicas, restarts only the one that died, recycles the one that grew, stops them all in order."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from farthing.errors import BuildError
+from farthing.pooling import frames
+from farthing.types import Array, Deployment
+
+WATCH_S = 1.0
+STABLE_S = 60.0  # so long without a crash: the back-off starts anew
+
+
+class ReplicaLost(Exception):
+    """The process died, hung or was recycled while it held this batch."""
+
+
+class BatchFailed(Exception):
+    """The model raised on this batch, or answered in another shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    num_replicas: int = 1
+    max_rss_bytes: float = float("inf")  # beyond it a replica is drained and started anew
+    start_timeout_s: float = 120.0
+    backoff_s: float = 0.5  # before the first restart; doubled with each crash
+    most_backoff_s: float = 30.0
+    most_crashes: int = 5  # within STABLE_S: then the breaker opens, and the replica stays down for `most_backoff_s`
+    pin: bool = True  # each replica to cores of its own, where there are enough
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One process and what it is at. `state`: starting, ready, draining, down (waiting to be started), broken, stopped."""
+
+    name: str
+    cores: frozenset[int]
+    slots: int
+    state: str = "starting"
+    process: subprocess.Popen[bytes] | None = None
+    cold_start_s: float = 0.0
+    reason: str = ""
+    num_restarts: int = 0
+    busy_s: float = 0.0  # stream-seconds
+    crashes: deque[float] = field(default_factory=deque)
+    waiting: dict[int, asyncio.Future[tuple[str, Any, float]]] = field(default_factory=dict)
+    writer: asyncio.StreamWriter | None = None
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.waiting) if self.state == "ready" else 0
+
+    async def run(self, number: int, batch: Sequence[tuple[Array, ...]], timeout_s: float) -> tuple[list[list[Array]], float]:
+        """(rows of every output for each item, seconds in the model). Raises BatchFailed, ReplicaLost; a hang is a loss."""
+        if self.state != "ready" or self.writer is None:
+            raise ReplicaLost(f"{self.name} is {self.state}")
+        reply: asyncio.Future[tuple[str, Any, float]] = asyncio.get_running_loop().create_future()
+        self.waiting[number] = reply
+        self.writer.write(frames.pack((number, batch)))
+        try:
+            kind, value, seconds = await asyncio.wait_for(reply, timeout_s)
+        except TimeoutError as error:
+            self.kill(f"nothing came for {timeout_s:.3g} s")
+            raise ReplicaLost(f"{self.name} gave no answer within {timeout_s:.3g} s") from error
+        finally:
+            self.waiting.pop(number, None)
+        self.busy_s += seconds
+        if kind == "failed":
+            raise BatchFailed(value)
+        return value, seconds
+
+    def kill(self, reason: str) -> None:
+        self.reason = reason
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def lose(self, reason: str) -> None:
+        """Everything that it held is lost; whoever waits for it may ask another."""
+        for reply in self.waiting.values():
+            if not reply.done():
+                reply.set_exception(ReplicaLost(reason))
+        self.waiting.clear()
+
+
+class Pool:
+    """The replicas of one artifact. `changed` is called whenever a slot may have become free."""
+
+    def __init__(self, directory: Path, deployment: Deployment, settings: Settings, changed: Callable[[], None]) -> None:
+        self.directory, self.deployment, self.settings, self.changed = directory, deployment, settings, changed
+        cores = _cores(settings, deployment.threads * deployment.streams)
+        self.replicas = [Replica(name=f"replica-{i}", cores=own, slots=deployment.streams) for i, own in enumerate(cores)]
+        self._numbers = itertools.count()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def ready(self) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.state == "ready"]
+
+    @property
+    def num_in_flight(self) -> int:
+        return sum(len(replica.waiting) for replica in self.replicas)
+
+    async def run(
+        self, replica: Replica, batch: Sequence[tuple[Array, ...]], timeout_s: float
+    ) -> tuple[list[list[Array]], float]:
+        try:
+            return await replica.run(next(self._numbers), batch, timeout_s)
+        finally:
+            self.changed()
+
+    async def start(self) -> None:
+        """Come back when the first replica is ready. Raises BuildError if none can be started."""
+        self._keepers = [asyncio.create_task(self._keep(replica)) for replica in self.replicas]
+        while not self.ready:
+            await asyncio.sleep(0.01)
+            if all(replica.state in ("down", "broken") for replica in self.replicas):
+                reason = self.replicas[0].reason
+                await self.stop()
+                raise BuildError(f"no replica of {self.directory} can be started: {reason}")
+
+    async def stop(self, drain_s: float = 0.0) -> None:
+        """Let what is in flight finish for at most `drain_s`, then end every process."""
+        deadline = time.monotonic() + drain_s
+        while self.num_in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._stopping = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for replica in self.replicas:
+            replica.kill("stopped")
+            replica.state = "stopped"
+            replica.lose("the server stopped")
+            if replica.process is not None:
+                replica.process.wait()
+
+    async def _keep(self, replica: Replica) -> None:
+        """Start it, watch it, start it again: for ever, but ever more slowly."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live(replica)
+            finally:
+                replica.kill(replica.reason or "its socket closed")
+                replica.state = "down"
+                replica.lose(f"{replica.name} died: {replica.reason or 'its socket closed'}")
+                self.changed()
+            now = time.monotonic()
+            if replica.reason == "recycled":
+                replica.reason, replica.state = "", "starting"
+                continue
+            if now - began > STABLE_S:
+                replica.crashes.clear()
+            replica.crashes.append(now)
+            pause_s = min(self.settings.most_backoff_s, self.settings.backoff_s * 2 ** (len(replica.crashes) - 1))
+            if len(replica.crashes) >= self.settings.most_crashes:
+                replica.state, pause_s = "broken", self.settings.most_backoff_s
+            await asyncio.sleep(pause_s)
+            replica.num_restarts += 1
+            replica.state = "starting"
+
+    async def _live(self, replica: Replica) -> None:
+        """One life of the process: returns when it is over."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            replica.process = subprocess.Popen(
+                [sys.executable, "-m", "farthing.pooling.replica", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the server is for the server: it drains first
+            )
+        reader, replica.writer = await asyncio.open_unix_connection(sock=ours)
+        watcher = asyncio.create_task(self._watch(replica))
+        try:
+            replica.writer.write(frames.pack((self.directory, self.deployment, replica.cores)))
+            kind, value = await asyncio.wait_for(frames.read(reader), self.settings.start_timeout_s)
+            if kind == "failed":
+                replica.reason = value
+                return
+            replica.state, replica.cold_start_s, replica.reason = "ready", value, ""
+            self.changed()
+            while True:
+                number, *reply = await frames.read(reader)
+                future = replica.waiting.get(number)
+                if future is not None and not future.done():
+                    future.set_result(tuple(reply))
+        except EOFError:
+            code = replica.process.poll()
+            replica.reason = replica.reason or (f"ended with code {code}" if code is not None else "closed its socket")
+        except TimeoutError:
+            replica.reason = f"not ready after {self.settings.start_timeout_s:g} s"
+        finally:
+            watcher.cancel()
+            replica.writer.close()
+
+    async def _watch(self, replica: Replica) -> None:
+        """Drain and end a replica that has grown past its cap; another life follows at once."""
+        assert replica.process is not None
+        process = psutil.Process(replica.process.pid)
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                rss_bytes = process.memory_info().rss
+            except psutil.NoSuchProcess:
+                return
+            if rss_bytes > self.settings.max_rss_bytes and replica.state == "ready":
+                replica.state = "draining"
+                while replica.waiting:
+                    await asyncio.sleep(0.01)
+                replica.kill("recycled")
+
+
+@asynccontextmanager
+async def pool(
+    directory: Path, deployment: Deployment, settings: Settings, changed: Callable[[], None] = lambda: None
+) -> AsyncIterator[Pool]:
+    """The replicas of the model in `directory`, ready on entry, gone on exit. Raises BuildError if none can be started."""
+    made = Pool(directory, deployment, settings, changed)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def _cores(settings: Settings, needed: int) -> list[frozenset[int]]:
+    """Cores of its own for each replica; none where there are not enough for all, or pinning is off."""
+    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not settings.pin or needed * settings.num_replicas > len(there):
+        return [frozenset()] * settings.num_replicas
+    return [frozenset(there[i * needed : (i + 1) * needed]) for i in range(settings.num_replicas)]

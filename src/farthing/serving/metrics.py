@@ -1,0 +1,64 @@
+"""What /metrics shows, in Prometheus' words; a registry of its own, so that two services can live in one process."""
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from farthing.serving.app import Service
+
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+COUNTED = frozenset({"/v1/predict"})
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.responses = Counter("farthing_responses", "by route and status", ["route", "status"], registry=self.registry)
+        self.disconnects = Counter("farthing_disconnects", "clients that hung up first", registry=self.registry)
+        self.batch_size = Histogram("farthing_batch_items", "items in a batch", registry=self.registry, buckets=BATCH_BUCKETS)
+        self.batch_s = Histogram(
+            "farthing_batch_seconds", "a batch in the model", registry=self.registry, buckets=LATENCY_BUCKETS_S
+        )
+        self._gauges = {
+            name: Gauge(f"farthing_{name}", text, registry=self.registry)
+            for name, text in (
+                ("waiting", "items in the queue"),
+                ("in_flight", "batches in replicas"),
+                ("replicas_ready", "replicas that take work"),
+                ("replica_restarts", "of all replicas since the start"),
+                ("predicted_usd_per_million", "what the plan said"),
+                ("actual_usd_per_million", "what it costs"),
+                ("usd", "since the start"),
+                ("start_time_seconds", "when this server started, Unix time"),
+            )
+        }
+        self._gauges["start_time_seconds"].set(time.time())
+
+    def answered(self, route: str, status: int) -> None:
+        known = route if route.startswith(("/v1/", "/v2", "/healthz", "/readyz", "/metrics")) and status != 404 else "other"
+        self.responses.labels(known, str(status)).inc()
+
+    def gone(self) -> None:
+        self.disconnects.inc()
+
+    def batch(self, num_items: int, seconds: float) -> None:
+        self.batch_size.observe(num_items)
+        self.batch_s.observe(seconds)
+
+    def page(self, service: "Service") -> bytes:
+        receipt = service.receipt
+        facts = {
+            "waiting": len(service.scheduler.waiting),
+            "in_flight": service.pool.num_in_flight,
+            "replicas_ready": len(service.pool.ready),
+            "replica_restarts": sum(replica.num_restarts for replica in service.pool.replicas),
+            "predicted_usd_per_million": receipt.predicted_usd_per_million,
+            "actual_usd_per_million": receipt.actual_usd_per_million,
+            "usd": receipt.usd,
+        }
+        for name, value in facts.items():
+            self._gauges[name].set(float("nan") if value is None else value)
+        return bytes(generate_latest(self.registry))

@@ -1,0 +1,150 @@
+"""Bodies of requests and answers: JSON, NumPy, Arrow; every item is checked alone, so that a bad one fails alone."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from farthing import artifact
+from farthing.errors import DataError, MissingExtra
+from farthing.types import Array, Pipeline
+
+JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apache.arrow.stream"
+MOST_DEPTH = 32
+MOST_ITEMS = 4096  # of one request
+MOST_AXES = 8
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+class BadBody(ValueError):
+    """The body as a whole cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    items: tuple[tuple[Any, ...] | str, ...]  # what `pipeline.encode` takes, or why this one is refused
+    many: bool  # the client sent a list
+
+
+def decoded(body: bytes) -> Any:
+    """JSON without NaN, infinity, repeated keys or more than MOST_DEPTH levels. Raises BadBody."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(body):
+        token = match.group()
+        depth += (token in (b"[", b"{")) - (token in (b"]", b"}"))
+        deepest = max(deepest, depth)
+        if deepest > MOST_DEPTH:
+            raise BadBody(f"JSON of more than {MOST_DEPTH} levels")
+    try:
+        return json.loads(body, parse_constant=_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise BadBody(f"not JSON: {error}") from error
+
+
+def asked(body: bytes, content_type: str, pipeline: Pipeline) -> Asked:
+    """{"items": [...]} asks many, anything else one item, as `farthing predict` reads a line. Raises BadBody, MissingExtra."""
+    if content_type == NPY:
+        return _arrays({pipeline.inputs[0].name: _npy(body)}, pipeline)
+    if content_type == ARROW:
+        return _arrays(_arrow(body), pipeline)
+    value = decoded(body)
+    many = isinstance(value, dict) and value.keys() == {"items"}
+    values = value["items"] if many else [value]
+    if not isinstance(values, list) or not values:
+        raise BadBody('"items" must be a list of at least one item')
+    if len(values) > MOST_ITEMS:
+        raise BadBody(f"{len(values)} items; at most {MOST_ITEMS} in one request")
+    return Asked(items=tuple(_item(one, pipeline, number) for number, one in enumerate(values)), many=many)
+
+
+def answer(outputs: list[Array], pipeline: Pipeline) -> Any:
+    """The first output as nested lists; where there are several, all of them by name."""
+    if len(outputs) == 1:
+        return outputs[0].tolist()
+    return {spec.name: value.tolist() for spec, value in zip(pipeline.outputs, outputs, strict=True)}
+
+
+def npy(rows: list[list[Array]]) -> bytes:
+    """The first output of all items, stacked."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([row[0] for row in rows]), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def arrow(rows: list[list[Array]], pipeline: Pipeline) -> bytes:
+    """A column of lists (flattened) for each output."""
+    pa = _pyarrow()
+    columns = {spec.name: pa.array([row[i].ravel().tolist() for row in rows]) for i, spec in enumerate(pipeline.outputs)}
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _item(value: Any, pipeline: Pipeline, number: int) -> tuple[Any, ...] | str:
+    try:
+        return artifact.request(value, pipeline, f"item {number}")
+    except DataError as error:
+        return str(error)
+
+
+def _arrays(columns: dict[str, Array], pipeline: Pipeline) -> Asked:
+    """One array for each input, their first axis the items."""
+    if pipeline.tokenizer is not None:
+        if len(columns) != 1:
+            raise BadBody(f"the model takes texts, in one column; there are {len(columns)}")
+        (texts,) = columns.values()
+        return Asked(items=tuple(_item(text, pipeline, i) for i, text in enumerate(texts.tolist())), many=True)
+    names = [spec.name for spec in pipeline.inputs]
+    if missing := [name for name in names if name not in columns]:
+        raise BadBody(f"the body lacks {', '.join(missing)}: the model takes {', '.join(names)}")
+    sizes = {len(columns[name]) for name in names}
+    if len(sizes) != 1 or 0 in sizes:
+        raise BadBody(f"the inputs hold {', '.join(map(str, sorted(sizes)))} items: the same number, at least one, is needed")
+    if sizes.pop() > MOST_ITEMS:
+        raise BadBody(f"at most {MOST_ITEMS} items in one request")
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return Asked(items=tuple(_item({"inputs": list(row)}, pipeline, i) for i, row in enumerate(rows)), many=True)
+
+
+def _npy(body: bytes) -> Array:
+    try:
+        array = np.load(io.BytesIO(body), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise BadBody(f"not a NumPy array: {error}") from error
+    if array.ndim == 0 or array.ndim > MOST_AXES:
+        raise BadBody(f"an array of {array.ndim} axes; the first one counts the items")
+    return np.asarray(array)
+
+
+def _arrow(body: bytes) -> dict[str, Array]:
+    pa = _pyarrow()
+    try:
+        table = pa.ipc.open_stream(body).read_all()
+        return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise BadBody(f"not an Arrow stream: {error}") from error
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "arrow") from error
+    return pyarrow
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found

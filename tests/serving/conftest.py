@@ -1,0 +1,94 @@
+"""One small artifact, and a server of it in a process of its own."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farthing.artifact import Artifact
+from farthing.testing.artifacts import lookup
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return lookup(tmp_path_factory.mktemp("lookup"), batch_size=8, batch_delay_s=0.005)
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    port: int
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body)
+            connection.request(method, path, data, {key.replace("_", "-"): value for key, value in headers.items()})
+            response = connection.getresponse()
+            raw = response.read()
+            kind = response.headers.get("content-type", "")
+            told = json.loads(raw) if kind == "application/json" else raw
+            return response.status, told, {key.lower(): value for key, value in response.headers.items()}
+        finally:
+            connection.close()
+
+    def predict(self, body: Any, **headers: str) -> tuple[int, Any]:
+        return self.ask("POST", "/v1/predict", body, **headers)[:2]
+
+    def replicas(self) -> list[int]:
+        """Processes of the replicas."""
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True).stdout
+        commands = {int(pid): Path(f"/proc/{pid.strip()}/cmdline").read_bytes() for pid in listed.split()}
+        return [pid for pid, command in commands.items() if b"farthing.pooling.replica" in command]
+
+    def until(self, what: Callable[[], bool], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.05)
+
+    def stop(self) -> str:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.communicate(timeout=60)[0]
+
+
+@contextmanager
+def serving(directory: Path, *options: str) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "farthing.cli", "serve", str(directory), "--port", str(port), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    server = Server(process, port)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("serving "), line + process.stdout.read()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(artifact: Artifact) -> Iterator[Server]:
+    with serving(artifact.directory, "--replicas", "2") as made:
+        yield made

@@ -1,0 +1,259 @@
+"""When batches are closed, what goes into them, and who is refused: the scheduler in front of replicas that only keep time."""
+
+import asyncio
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from farthing.batching import BatchPolicy
+from farthing.pooling import BatchFailed, ReplicaLost
+from farthing.results import ServiceModel
+from farthing.routers.least_loaded import LeastLoaded
+from farthing.serving.scheduler import Refused, Scheduler
+from farthing.serving.service_times import ServiceTimes
+
+SERVICE = ServiceModel(coefficients=(0.01, 0.001, 0.0, 0.0), relative_error=0.0, host_s=0.0, threads=1, streams=1)
+
+
+class Slots:
+    """A pool of one replica whose batches end when they are released; it notes what it is given."""
+
+    def __init__(self, slots=1, fails=lambda values: None):
+        self.replica = SimpleNamespace(name="r", slots=slots, waiting={}, free=slots)
+        self.ready, self.batches, self.fails = [self.replica], [], fails
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def run(self, replica, batch, timeout_s):
+        values = [int(item[0][0]) for item in batch]
+        self.batches.append(values)
+        replica.free -= 1
+        try:
+            await self.hold.wait()
+            if error := self.fails(values):
+                raise error
+            return [[np.array([value])] for value in values], 0.01
+        finally:
+            replica.free += 1
+
+
+def scheduled(test, pool=None, **policy):
+    """Run `test(ask, pool, scheduler)` beside a running scheduler."""
+
+    async def whole():
+        slots = pool() if pool else Slots()
+        scheduler = Scheduler(BatchPolicy(**policy), ServiceTimes.planned(SERVICE, 1), LeastLoaded(), most_waiting=50)
+        running = asyncio.create_task(scheduler.run(slots))
+        await asyncio.sleep(0)
+
+        def ask(value, length=1, **options):
+            return asyncio.create_task(scheduler.answer((np.array([value]),), length, **options))
+
+        try:
+            return await asyncio.wait_for(test(ask, slots, scheduler), 20)
+        finally:
+            running.cancel()
+
+    return asyncio.run(whole())
+
+
+async def settled():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_what_waits_while_the_slot_is_taken_goes_together_most_urgent_first():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        first = ask(0)
+        await settled()
+        others = [ask(1), ask(2, deadline_s=60.0), ask(3, deadline_s=30.0), ask(4, priority=1)]
+        await settled()
+        pool.hold.set()
+        await asyncio.gather(first, *others)
+        assert pool.batches == [[0], [4, 3, 2], [1]]
+
+    scheduled(test, batch_size=3)
+
+
+def test_a_batch_waits_for_others_only_where_they_may_come():
+    async def test(ask, pool, scheduler):
+        loop = asyncio.get_running_loop()
+        scheduler._gap_s = 0.01
+        asked = [ask(0), ask(1)]
+        await settled()
+        assert pool.batches == [], "others are expected within the delay"
+        await asyncio.gather(*asked)
+        scheduler._gap_s = 10.0
+        started = loop.time()
+        await ask(2)
+        assert loop.time() - started < 0.2, "no one is expected within the delay: waiting cannot pay"
+
+    scheduled(test, batch_size=4, delay_s=0.5)
+
+
+def test_the_earliest_deadline_ends_the_waiting():
+    async def test(ask, pool, scheduler):
+        scheduler._gap_s = 0.001
+        task = ask(0, deadline_s=0.3)
+        await settled()
+        now = asyncio.get_running_loop().time()
+        assert scheduler.close_at(scheduler.waiting[0].arrived_s) == pytest.approx(scheduler.waiting[0].deadline_s - 0.014)
+        await task
+        assert asyncio.get_running_loop().time() - now < 1.0
+
+    scheduled(test, batch_size=4, delay_s=30.0)
+
+
+def test_like_lengths_go_together():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        first = ask(0)
+        await settled()
+        others = [ask(value, length=length) for value, length in ((1, 10), (2, 90), (3, 11), (4, 95))]
+        await settled()
+        pool.hold.set()
+        await asyncio.gather(first, *others)
+        assert pool.batches == [[0], [1, 3], [2, 4]]
+
+    scheduled(test, batch_size=2, bucketing=True)
+
+
+def test_who_cannot_make_its_deadline_is_refused_at_once():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        waiting = [ask(value) for value in range(40)]
+        await settled()
+        with pytest.raises(Refused, match=r"its deadline is in 0\.02 s") as caught:
+            await ask(99, deadline_s=0.02)
+        assert (caught.value.status, caught.value.retry_after_s >= 0.1) == (503, True)
+        assert math.isclose(scheduler.predicted_wait_s(1), 0.011 + 0.011 + 0.012 * 20 - 0.0, abs_tol=0.05)
+        pool.hold.set()
+        await asyncio.gather(*waiting)
+
+    scheduled(test, batch_size=2)
+
+
+def test_expired_work_never_reaches_the_model():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        first = ask(0)
+        await settled()
+        late = ask(1, deadline_s=0.1)
+        await asyncio.sleep(0.2)
+        pool.hold.set()
+        await first
+        with pytest.raises(Refused, match="its deadline passed"):
+            await late
+        assert pool.batches == [[0]]
+
+    scheduled(test, batch_size=1)
+
+
+def test_a_full_queue_refuses():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        waiting = [ask(0)]
+        await settled()
+        waiting += [ask(value) for value in range(50)]
+        await settled()
+        with pytest.raises(Refused, match="50 items wait already"):
+            await ask(99)
+        pool.hold.set()
+        await asyncio.gather(*waiting)
+
+    scheduled(test, batch_size=1)
+
+
+def test_who_gives_up_frees_its_place():
+    async def test(ask, pool, scheduler):
+        pool.hold.clear()
+        first, second = ask(0), ask(1)
+        await settled()
+        second.cancel()
+        await settled()
+        assert scheduler.waiting == []
+        pool.hold.set()
+        await first
+        assert pool.batches == [[0]]
+
+    scheduled(test, batch_size=1)
+
+
+def test_a_failing_batch_is_bisected_and_only_the_poison_fails():
+    def pool():
+        return Slots(fails=lambda values: BatchFailed("index 7") if 7 in values else None)
+
+    async def test(ask, slots, scheduler):
+        slots.hold.clear()
+        first = ask(100)
+        await settled()
+        tasks = [ask(value) for value in range(8)]
+        await settled()
+        slots.hold.set()
+        found = await asyncio.gather(first, *tasks, return_exceptions=True)
+        assert [int(row[0][0]) for row in found[:-1]] == [100, *range(7)]
+        assert isinstance(found[-1], Refused)
+        assert found[-1].status == 500
+        assert slots.batches == [[100], [*range(8)], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7], [6], [7]]
+        with pytest.raises(Refused, match="made the model fail before"):
+            await ask(7)
+
+    scheduled(test, pool, batch_size=8)
+
+
+def test_a_lost_replica_costs_no_answers():
+    lost = itertools.chain([ReplicaLost("killed")], itertools.repeat(None))
+
+    async def test(ask, slots, scheduler):
+        assert [int((await ask(value))[0][0]) for value in range(3)] == [0, 1, 2]
+        assert slots.batches == [[0], [0], [1], [2]]
+
+    scheduled(test, lambda: Slots(fails=lambda values: next(lost)), batch_size=1)
+
+
+def test_an_item_that_kills_twice_is_blamed():
+    async def test(ask, slots, scheduler):
+        with pytest.raises(Refused, match="the model failed on this item"):
+            await ask(7)
+        assert slots.batches == [[7], [7]]
+
+    scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("died") if 7 in values else None), batch_size=1)
+
+
+def test_retries_have_a_budget():
+    async def test(ask, slots, scheduler):
+        scheduler._num_retries = 3
+        with pytest.raises(Refused, match="too many are being tried again"):
+            await ask(7)
+        assert slots.batches == [[7]]
+
+    scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("died")), batch_size=1)
+
+
+def test_busy_is_not_stalled():
+    async def test(ask, pool, scheduler):
+        assert scheduler.stalled_s() == 0.0
+        pool.hold.clear()
+        tasks = [ask(0), ask(1)]
+        await asyncio.sleep(0.3)
+        assert scheduler.stalled_s() > 0.2
+        pool.hold.set()
+        await asyncio.gather(*tasks)
+        assert scheduler.stalled_s() == 0.0
+
+    scheduled(test, batch_size=1)
+
+
+def test_times_are_learned_from_what_batches_took():
+    times = ServiceTimes.planned(SERVICE, 1)
+    assert times.seconds(4, 10) == pytest.approx(0.014)
+    draw = np.random.default_rng(0)
+    for _ in range(400):
+        size, length = int(draw.integers(1, 17)), int(draw.integers(5, 100))
+        times.learn(size, length, (0.002 + 0.0005 * size + 2e-5 * size * length) * draw.uniform(0.95, 1.05))
+    for size, length in ((1, 10), (8, 50), (16, 100)):
+        assert times.seconds(size, length) == pytest.approx(0.002 + 0.0005 * size + 2e-5 * size * length, rel=0.1)
