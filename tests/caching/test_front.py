@@ -229,6 +229,7 @@ def test_shadows_find_a_broken_budget_and_switch_it_off_for_good():
         assert one.near.hits == before
 
     asyncio.run(run())
+    assert not semantic._shelves, "answers that nobody may have are kept"
     assert semantic.watch.broken and semantic.describe().startswith("off for good")
 
 
