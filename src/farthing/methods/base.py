@@ -17,7 +17,7 @@ KEPT_SHARE = 0.1  # of the layers: on MiniLM it halves the error of int8, and co
 LEAST_GAIN = 1.2
 FEWEST_TRAINING_ITEMS = 200  # fewer repair next to nothing
 LEAST_READING = 0.2  # share of the time that goes in waiting for weights, below which fewer bits of them are not tried
-READING = {8: 0.45, 4: 0.3}  # time of a product of one row with packed weights over float32: benchmarks/results/packed.md
+READING = {8: 0.45, 4: 0.3}  # time of a product over float32, between one row and 32: benchmarks/results/packed.md
 FEWEST_STEPS, MOST_EPOCHS = 400, 40  # of a training that moves weights far, as zeros and shared values do
 Family = Literal["structure", "repair", "precision", "storage"]
 # structure: less to compute; repair: learns back what structure lost; precision: the same work in fewer bits;
