@@ -14,29 +14,19 @@ class LinearBits(Method):
     """symmetric: q = clamp(round(w / S), -2^(b-1), 2^(b-1) - 1), S = T / (2^(b-1) - 1), for a range of -T to T;
     asymmetric: q = clamp(round(w / S) + Z, 0, 2^b - 1), S = (high - low) / (2^b - 1), Z = round(-low / S), so that 0 stays 0.
 
-    Jacob et al., arXiv 1712.05877, section 2.1. With 1 bit the two values are the ends of the range and Z is not rounded.
+    Jacob et al., arXiv 1712.05877, section 2.1. `range` finds T (or low and high) for each tensor, channel or group:
+    `min_max`; `percentile`, 99% of the values inside at each end (Wu et al., arXiv 2004.09602; below 50 values min_max);
+    `mse`, the share of min_max with the least sum of (w - S (q - Z))^2 (OMSE, arXiv 1902.06822); `kl`, the share, one a tensor,
+    with the least KL(P || Q) of the histogram of |w|, P clipped, Q as the grid tells it (Migacz, GTC 2017; symmetric only).
 
-    range: how T, or low and high, are found in each tensor, channel (first axis of the weight) or group.
-    - min_max     T = max |w|; low = min w, high = max w
-    - percentile  the least range with 99% of the values inside, at each end (Wu et al., arXiv 2004.09602); of fewer than 50
-                  values, that of min_max
-    - mse         the share of min_max with the least sum of (w - S (q - Z))^2 (as OMSE, Choukroun et al., arXiv 1902.06822)
-    - kl          the share of min_max, one for the whole tensor, with the least KL(P || Q) of the histogram of |w| / max |w|:
-                  P clipped, Q as the grid tells it (Migacz, 8-bit inference with TensorRT, GTC 2017); symmetric only
-
-    All weights of linear, convolution, recurrent and embedding layers of some size. No data is needed. Activations have no
-    knob: real int8 products are those of ort_static_int8 and nncf_int8. Torch decodes weights when the model is opened and runs
-    in float32. On OpenVINO codes stay packed in the file (8 bits, or 4 for 1 to 4), but for filters that a batch norm is folded
-    into; on ONNX Runtime those of linear layers do. Both decode those of linear layers inside the product.
-
-    `rtn` is the special case symmetric = false, granularity = group, range = min_max, for linear layers alone.
-    group_size: with granularity = group, the largest divisor of a filter's values up to it is taken.
+    Weights of linear, convolution, recurrent and embedding layers, without data. Torch decodes them on opening; OpenVINO (8 or 4
+    bits) and, for linear layers, ONNX Runtime keep codes packed. `rtn` is the case asymmetric, group, min_max.
     """
 
     bits: int = 8
     symmetric: bool = True
     granularity: str = "channel"
-    group_size: int = 64
+    group_size: int = 64  # the largest divisor of a filter's values up to it is taken
     range: str = "mse"
 
     consumes: ClassVar[frozenset[str]] = frozenset({"torch"})
