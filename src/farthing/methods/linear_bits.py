@@ -19,8 +19,8 @@ class LinearBits(Method):
     `mse`, the share of min_max with the least sum of (w - S (q - Z))^2 (OMSE, arXiv 1902.06822); `kl`, the share, one a tensor,
     with the least KL(P || Q) of the histogram of |w|, P clipped, Q as the grid tells it (Migacz, GTC 2017; symmetric only).
 
-    Weights of linear, convolution, recurrent and embedding layers, without data. Torch decodes them on opening; OpenVINO (8 or 4
-    bits) and, for linear layers, ONNX Runtime keep codes packed. `rtn` is the case asymmetric, group, min_max.
+    Weights of linear, convolution, recurrent and embedding layers, without data. Torch decodes them on opening; OpenVINO (8 or
+    4 bits) and, for linear layers, ONNX Runtime keep codes packed. `rtn` is the case asymmetric, group, min_max.
     """
 
     bits: int = 8
