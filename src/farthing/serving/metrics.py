@@ -49,12 +49,12 @@ class Metrics:
         self.batch_s.observe(seconds)
 
     def page(self, service: "Service") -> bytes:
-        receipt = service.receipt
+        version, receipt = service.version, service.version.receipt
         facts = {
-            "waiting": len(service.scheduler.waiting),
-            "in_flight": service.pool.num_in_flight,
-            "replicas_ready": len(service.pool.ready),
-            "replica_restarts": sum(replica.num_restarts for replica in service.pool.replicas),
+            "waiting": len(version.scheduler.waiting),
+            "in_flight": version.pool.num_in_flight,
+            "replicas_ready": len(version.pool.ready),
+            "replica_restarts": sum(replica.num_restarts for replica in version.pool.replicas),
             "predicted_usd_per_million": receipt.predicted_usd_per_million,
             "actual_usd_per_million": receipt.actual_usd_per_million,
             "usd": receipt.usd,

@@ -7,55 +7,17 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farthing import artifact, plugins
+from farthing import artifact
 from farthing.artifact import Artifact
-from farthing.batching import BatchPolicy
 from farthing.errors import JobError, MissingExtra
-from farthing.pooling import Settings, pool
-from farthing.routers.base import Router
 from farthing.serving.limits import Limits, read_keys
+from farthing.serving.options import Options
 from farthing.serving.receipt import Receipt
-from farthing.serving.scheduler import Scheduler
-from farthing.serving.service_times import ServiceTimes
-from farthing.types import MemberRef
-from farthing.units import from_gib
 
-TYPICAL_LENGTH = 32
 RECEIPT_EVERY_S = 60.0
-VERSION_DIGITS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    host: str = "127.0.0.1"
-    port: int = 8000
-    name: str | None = None  # of the model in its routes; default: the job's
-    replicas: int | None = None  # default: the deployment's
-    router: str = "least_loaded"
-    deadline_s: float = math.inf  # of requests without one of their own
-    drain_s: float = 30.0
-    most_waiting: int = 10_000
-    max_rss_gib: float | None = None  # of one replica
-    keys: Path | None = None
-    body_mib: float = 16.0
-    certificate: Path | None = None  # TLS
-    private_key: Path | None = None
-    trust: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("drain_s", "body_mib", "most_waiting", "deadline_s"):
-            if not getattr(self, name) > 0:
-                raise JobError(f"{name} = {getattr(self, name)} must be positive")
-        if self.replicas is not None and self.replicas < 1:
-            raise JobError(f"replicas = {self.replicas}: at least one is needed")
-        if (self.certificate is None) != (self.private_key is None):
-            raise JobError("certificate and private_key go together: give both, or neither")
-        if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
-            raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]
 
 
 def serve(directory: Path, options: Options, tell: Callable[[str], None] = print) -> None:
@@ -86,33 +48,13 @@ async def _serve(
 
         from farthing.serving.app import Service
         from farthing.serving.metrics import Metrics
+        from farthing.serving.version import opened
     except ImportError as error:
         raise MissingExtra("uvicorn", "serve") from error
-    deployment = loaded.manifest.deployment
-    num_replicas = options.replicas or deployment.replicas
-    receipt, metrics = Receipt.of(loaded.manifest, num_replicas), Metrics()
-
-    def served(num_items: int, seconds: float) -> None:
-        receipt.busy_s += seconds
-        metrics.batch(num_items, seconds)
-
-    scheduler = Scheduler(
-        BatchPolicy(batch_size=deployment.batch_size, delay_s=deployment.batch_delay_s, bucketing=deployment.bucketing),
-        ServiceTimes.planned(loaded.manifest.service, TYPICAL_LENGTH),
-        plugins.make(Router, MemberRef(name=options.router)),  # type: ignore[type-abstract]
-        most_waiting=options.most_waiting,
-        served=served,
-    )
-    rss = math.inf if options.max_rss_gib is None else from_gib(options.max_rss_gib)
-    settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss)
-    async with pool(loaded.directory, deployment, settings, scheduler.wake) as replicas:
+    async with opened(loaded, options, metrics := Metrics()) as version:
         service = Service(
-            artifact=loaded,
             name=options.name or loaded.manifest.job_name,
-            version=_version(loaded),
-            pool=replicas,
-            scheduler=scheduler,
-            receipt=receipt,
+            version=version,
             metrics=metrics,
             limits=limits,
             deadline_s=options.deadline_s,
@@ -131,7 +73,7 @@ async def _serve(
             )
         )
         await _until_told(server, listener, service, options, tell)
-    tell(receipt.line())
+        tell(version.receipt.line())
 
 
 def _quiet(config: Any) -> Any:
@@ -152,38 +94,28 @@ async def _until_told(
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    scheduling = asyncio.create_task(service.scheduler.run(service.pool))
     listening = asyncio.create_task(server.serve(sockets=[listener]))
-    told = asyncio.create_task(_receipts(service.receipt, tell))
+    told = asyncio.create_task(_receipts(service.version.receipt, tell))
     stopping = asyncio.create_task(stop.wait())
     while not server.started and not listening.done():
         await asyncio.sleep(0.01)
     if listening.done():
         listening.result()
-    scheme = "https" if options.certificate else "http"
-    tell(f"serving {service.name} on {scheme}://{options.host}:{options.port}, {len(service.pool.ready)} replica(s) ready")
-    done, _ = await asyncio.wait((stopping, listening, scheduling), return_when=asyncio.FIRST_COMPLETED)
+    scheme, num_ready = "https" if options.certificate else "http", len(service.version.pool.ready)
+    tell(f"serving {service.name} on {scheme}://{options.host}:{options.port}, {num_ready} replica(s) ready")
+    await asyncio.wait((stopping, listening), return_when=asyncio.FIRST_COMPLETED)
     service.stopping = True  # readiness fails first; what comes meanwhile is still told so
-    if scheduling in done:
-        scheduling.result()
-    await service.scheduler.drain(options.drain_s)
+    await service.version.scheduler.drain(options.drain_s)
     server.should_exit = True
-    for task in (told, scheduling, stopping):
+    for task in (told, stopping):
         task.cancel()
-    await asyncio.gather(listening, told, scheduling, stopping, return_exceptions=True)
+    await asyncio.gather(listening, told, stopping, return_exceptions=True)
 
 
 async def _receipts(receipt: Receipt, tell: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(RECEIPT_EVERY_S)
         tell(receipt.line())
-
-
-def _version(loaded: Artifact) -> str:
-    """Of the model: the digest of its files. Two artifacts of one version answer alike."""
-    from farthing.codec import digest
-
-    return digest(dict(loaded.manifest.files))[:VERSION_DIGITS]
 
 
 def new_key() -> str:
