@@ -9,6 +9,7 @@ from typing import Any
 
 from farthing.errors import FarthingError
 from farthing.serving import open_inference, wire
+from farthing.serving.hang_ups import Watch
 from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_body
 from farthing.serving.metrics import Metrics
 from farthing.serving.scheduler import Refused
@@ -17,6 +18,7 @@ from farthing.types import Array
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 STALLED_S = 60.0  # work pending and nothing finished for so long: not alive
 OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})  # asked without a key
 
@@ -159,16 +161,10 @@ class Service:
             deadline_s=_number(headers, b"x-deadline-ms", self.deadline_s * 1e3) / 1e3,
             priority=int(_number(headers, b"x-priority", 0)),
         )
-        work = asyncio.gather(*(self._answer(item, request) for item in items))
-        gone = asyncio.ensure_future(_hangs_up(receive))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone
-            return list(work.result())
-        finally:
-            gone.cancel()
-            work.cancel()
+        with Watch(receive):
+            if len(items) == 1:
+                return [await self._answer(items[0], request)]
+            return await asyncio.gather(*(self._answer(item, request) for item in items))
 
     async def _answer(self, item: tuple[Any, ...] | str, request: Request) -> list[Array] | Refused:
         if isinstance(item, str):
@@ -213,11 +209,6 @@ def openapi(service: Service) -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": info, "paths": {"/v1/predict": {"post": predict}, **pages}}
 
 
-async def _hangs_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _or_raise(result: list[Array] | Refused) -> list[Array]:
     if isinstance(result, Refused):
         raise result
@@ -245,7 +236,7 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, json.dumps(value, separators=(",", ":"), allow_nan=False).encode(), {"content-type": wire.JSON}
+    return status, _ENCODER.encode(value).encode(), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
