@@ -8,7 +8,7 @@ UNWATCHED_S = 0.01  # most answers are there sooner, and a task that watches cos
 
 
 class Watch:
-    """`with Watch(receive): await ...`: if the client hangs up meanwhile, what is awaited is cancelled and ClientGone raised."""
+    """`with Watch(receive): await ...`: if the client hangs up meanwhile, that is cancelled and ClientGone raised."""
 
     __slots__ = ("_gone", "_receive", "_task", "_timer", "_watcher")
 

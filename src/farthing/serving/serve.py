@@ -27,9 +27,12 @@ def serve(directory: Path, options: Options, tell: Callable[[str], None] = print
     """
     loaded = artifact.load(directory, trust=options.trust)
     limits = Limits(body_bytes=int(options.body_mib * 2**20), keys=read_keys(options.keys) if options.keys else {})
-    with contextlib.suppress(KeyboardInterrupt), _listening(options) as listener:
-        with asyncio.Runner(loop_factory=_loop()) as runner:
-            runner.run(_serve(loaded, options, limits, listener, tell))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _listening(options) as listener,
+        asyncio.Runner(loop_factory=_loop()) as runner,
+    ):
+        runner.run(_serve(loaded, options, limits, listener, tell))
 
 
 def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -77,6 +80,7 @@ async def _serve(
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
+                proxy_headers=False,  # nothing here asks where a request comes from
                 ssl_certfile=options.certificate,
                 ssl_keyfile=options.private_key,
                 timeout_graceful_shutdown=max(1, math.ceil(options.drain_s)),
