@@ -52,7 +52,7 @@ class Pending:
 
 
 class Scheduler:
-    """One queue in front of all replicas. `served(num_items, seconds)` is told of every batch that a replica finished."""
+    """One queue in front of all replicas. `served(num_items, length, seconds)` is told of each batch that was answered."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Scheduler:
         router: Router,
         *,
         most_waiting: int = 10_000,
-        served: Callable[[int, float], None] = lambda *_: None,
+        served: Callable[[int, float, float], None] = lambda *_: None,
     ) -> None:
         self.policy, self.times, self.router, self.most_waiting, self.served = policy, times, router, most_waiting, served
         self.waiting: list[Pending] = []
@@ -242,7 +242,7 @@ class Scheduler:
             await self._bisect(batch, str(error), blame=batch[0].num_losses > 1)
         else:
             self.times.learn(len(batch), length, seconds)
-            self.served(len(batch), seconds)
+            self.served(len(batch), length, seconds)
             for item, row in zip(batch, rows, strict=True):
                 _give(item, row)
         finally:
