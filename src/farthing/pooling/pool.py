@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,14 +20,20 @@ import psutil
 
 from farthing.errors import BuildError
 from farthing.pooling import frames
+from farthing.pooling.outliers import Outliers
 from farthing.types import Array, Deployment
 
 WATCH_S = 1.0
-STABLE_S = 60.0  # so long without a crash: the back-off starts anew
+STABLE_S = 60.0  # a life of so long was no crash at the start
+RECYCLED = "recycled"
 
 
 class ReplicaLost(Exception):
-    """The process died, hung or was recycled while it held this batch."""
+    """The process died or hung while it held this batch."""
+
+
+class ReplicaAway(Exception):
+    """The replica takes no work any more; this batch never reached it."""
 
 
 class BatchFailed(Exception):
@@ -41,7 +47,7 @@ class Settings:
     start_timeout_s: float = 120.0
     backoff_s: float = 0.5  # before the first restart; doubled with each crash
     most_backoff_s: float = 30.0
-    most_crashes: int = 5  # within STABLE_S: then the breaker opens, and the replica stays down for `most_backoff_s`
+    most_crashes: int = 5  # one after the other: then the breaker opens, and the replica stays down for `most_backoff_s`
     pin: bool = True  # each replica to cores of its own, where there are enough
 
 
@@ -54,22 +60,30 @@ class Replica:
     slots: int
     state: str = "starting"
     process: subprocess.Popen[bytes] | None = None
-    cold_start_s: float = 0.0
+    cold_start_s: float = 0.0  # of the model alone, as the replica tells it
+    began_s: float = 0.0  # when its process was started, `time.monotonic()`
+    start_s: float = 0.0  # from then until it was ready, in its last life
     reason: str = ""
     num_restarts: int = 0
     busy_s: float = 0.0  # stream-seconds
-    crashes: deque[float] = field(default_factory=deque)
+    num_batches: int = 0  # answered in this life
+    alone: bool = False  # it holds a batch beside which nothing may run
+    worn: bool = False  # to be drained and started anew
+    num_crashes: int = 0  # one after the other, none of which answered anything
     waiting: dict[int, asyncio.Future[tuple[str, Any, float]]] = field(default_factory=dict)
     writer: asyncio.StreamWriter | None = None
 
     @property
     def free(self) -> int:
-        return self.slots - len(self.waiting) if self.state == "ready" else 0
+        return self.slots - len(self.waiting) if self.state == "ready" and not self.alone else 0
 
     async def run(self, number: int, batch: Sequence[tuple[Array, ...]], timeout_s: float) -> tuple[list[list[Array]], float]:
-        """(rows of every output for each item, seconds in the model). Raises BatchFailed, ReplicaLost; a hang is a loss."""
+        """(rows of every output for each item, seconds in the model). A hang is a loss.
+
+        Raises BatchFailed, ReplicaLost, ReplicaAway.
+        """
         if self.state != "ready" or self.writer is None:
-            raise ReplicaLost(f"{self.name} is {self.state}")
+            raise ReplicaAway(f"{self.name} is {self.state}")
         reply: asyncio.Future[tuple[str, Any, float]] = asyncio.get_running_loop().create_future()
         self.waiting[number] = reply
         self.writer.write(frames.pack((number, batch)))
@@ -81,6 +95,7 @@ class Replica:
         finally:
             self.waiting.pop(number, None)
         self.busy_s += seconds
+        self.num_batches += 1
         if kind == "failed":
             raise BatchFailed(value)
         return value, seconds
@@ -106,13 +121,33 @@ class Pool:
         self.directory, self.deployment, self.settings, self.changed = directory, deployment, settings, changed
         cores = _cores(settings, deployment.threads * deployment.streams)
         self.replicas = [Replica(name=f"replica-{i}", cores=own, slots=deployment.streams) for i, own in enumerate(cores)]
+        self.outliers = Outliers()
         self._numbers = itertools.count()
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
 
     @property
     def ready(self) -> list[Replica]:
-        return [replica for replica in self.replicas if replica.state == "ready"]
+        """Those that take work: not the ejected ones, unless there is no other."""
+        ready = [replica for replica in self.replicas if replica.state == "ready"]
+        return [replica for replica in ready if not self.is_ejected(replica)] or ready
+
+    @property
+    def ready_in_s(self) -> float:
+        """Until the next replica is ready, as long as its last start took; infinite where none is being started."""
+        now = time.monotonic()
+        starting = [one for one in self.replicas if one.state == "starting" and one.start_s > 0]
+        return min((max(0.0, one.start_s - (now - one.began_s)) for one in starting), default=math.inf)
+
+    def is_ejected(self, replica: Replica) -> bool:
+        return self.outliers.is_ejected(replica.name, time.monotonic())
+
+    def blame(self, name: str) -> None:
+        """This replica failed on what another one answered. If it is ejected for it, it is started anew meanwhile."""
+        ready = [replica.name for replica in self.replicas if replica.state == "ready"]
+        if self.outliers.failed(name, ready, time.monotonic()):
+            for replica in self.replicas:
+                replica.worn = replica.worn or replica.name == name
 
     @property
     def num_in_flight(self) -> int:
@@ -155,7 +190,7 @@ class Pool:
     async def _keep(self, replica: Replica) -> None:
         """Start it, watch it, start it again: for ever, but ever more slowly."""
         while True:
-            began = time.monotonic()
+            replica.began_s = time.monotonic()
             try:
                 await self._live(replica)
             finally:
@@ -163,30 +198,31 @@ class Pool:
                 replica.state = "down"
                 replica.lose(f"{replica.name} died: {replica.reason or 'its socket closed'}")
                 self.changed()
-            now = time.monotonic()
-            if replica.reason == "recycled":
-                replica.reason, replica.state = "", "starting"
-                continue
-            if now - began > STABLE_S:
-                replica.crashes.clear()
-            replica.crashes.append(now)
-            pause_s = min(self.settings.most_backoff_s, self.settings.backoff_s * 2 ** (len(replica.crashes) - 1))
-            if len(replica.crashes) >= self.settings.most_crashes:
-                replica.state, pause_s = "broken", self.settings.most_backoff_s
-            await asyncio.sleep(pause_s)
-            replica.num_restarts += 1
+            if replica.process is not None:
+                await asyncio.to_thread(replica.process.wait)
+            await asyncio.sleep(self._pause_s(replica, time.monotonic() - replica.began_s))
+            replica.num_restarts += replica.reason != RECYCLED
             replica.state = "starting"
+
+    def _pause_s(self, replica: Replica, lived_s: float) -> float:
+        """Before the next life. Only lives that came to nothing count as a crash loop: what served is needed again at once."""
+        if replica.num_batches or lived_s > STABLE_S or replica.reason == RECYCLED:
+            replica.num_crashes = 0
+            return 0.0
+        replica.num_crashes += 1
+        if replica.num_crashes >= self.settings.most_crashes:
+            replica.state = "broken"
+            return self.settings.most_backoff_s
+        return min(self.settings.most_backoff_s, self.settings.backoff_s * 2.0 ** (replica.num_crashes - 1))
 
     async def _live(self, replica: Replica) -> None:
         """One life of the process: returns when it is over."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            replica.process = subprocess.Popen(
-                [sys.executable, "-m", "farthing.pooling.replica", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a signal to the server is for the server: it drains first
-            )
+        replica.num_batches, replica.worn, replica.process, replica.reason = 0, False, None, ""
+        try:
+            replica.process, ours = _spawned()
+        except OSError as error:  # no memory, no more processes or files: later there may be
+            replica.reason = f"cannot be started: {error}"
+            return
         reader, replica.writer = await asyncio.open_unix_connection(sock=ours)
         watcher = asyncio.create_task(self._watch(replica))
         try:
@@ -196,6 +232,7 @@ class Pool:
                 replica.reason = value
                 return
             replica.state, replica.cold_start_s, replica.reason = "ready", value, ""
+            replica.start_s = time.monotonic() - replica.began_s
             self.changed()
             while True:
                 number, *reply = await frames.read(reader)
@@ -212,20 +249,23 @@ class Pool:
             replica.writer.close()
 
     async def _watch(self, replica: Replica) -> None:
-        """Drain and end a replica that has grown past its cap; another life follows at once."""
+        """End a replica that somebody stopped; drain and end one that has grown past its cap or is worn."""
         assert replica.process is not None
-        process = psutil.Process(replica.process.pid)
+        pid = replica.process.pid
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                rss_bytes = process.memory_info().rss
-            except psutil.NoSuchProcess:
+                process = psutil.Process(pid)
+                status, rss_bytes = process.status(), process.memory_info().rss
+            except psutil.Error:  # it ended: whoever reads its socket knows
                 return
-            if rss_bytes > self.settings.max_rss_bytes and replica.state == "ready":
+            if status == psutil.STATUS_STOPPED:
+                replica.kill("was stopped by a signal")
+            elif (replica.worn or rss_bytes > self.settings.max_rss_bytes) and replica.state == "ready":
                 replica.state = "draining"
                 while replica.waiting:
                     await asyncio.sleep(0.01)
-                replica.kill("recycled")
+                replica.kill(RECYCLED)
 
 
 @asynccontextmanager
@@ -239,6 +279,23 @@ async def pool(
         yield made
     finally:
         await made.stop()
+
+
+def _spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A new process and our end of the socket to it. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "farthing.pooling.replica", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the server is for the server: it drains first
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _cores(settings: Settings, needed: int) -> list[frozenset[int]]:

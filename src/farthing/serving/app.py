@@ -161,6 +161,7 @@ class Service:
         )
         work = asyncio.gather(*(self._answer(item, request) for item in items))
         gone = asyncio.ensure_future(_hangs_up(receive))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks once the client is gone
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
