@@ -17,7 +17,7 @@ NAN, LOOPS, CRASHES, RAISES = 8, 9, 10, 11  # what an id does; 0 to 7 are looked
 def misbehaving(directory: Path, **deployment: object) -> Artifact:
     """(batch, 4) int64 ids -> (batch, WIDTH) float32, saved in `directory / "artifact"`.
 
-    LOOPS: a Loop of 2**62 turns. CRASHES: -2**63 / -1, which x86 answers with a signal. RAISES: a division by zero, which is checked.
+    LOOPS: a Loop of 2**62 turns. CRASHES: -2**63 / -1, which x86 answers with a signal. RAISES: / 0, which is checked.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
