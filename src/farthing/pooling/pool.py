@@ -1,43 +1,27 @@
 """The supervisor: starts replicas, restarts only the one that died, recycles the one that grew, stops them all in order."""
 
 import asyncio
-import contextlib
 import itertools
 import math
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from farthing.errors import BuildError
 from farthing.pooling import frames
 from farthing.pooling.outliers import Outliers
+from farthing.pooling.supervised import Replica, spawned
 from farthing.types import Array, Deployment
+from farthing.units import gib
 
 WATCH_S = 1.0
 STABLE_S = 60.0  # a life of so long was no crash at the start
 RECYCLED = "recycled"
-
-
-class ReplicaLost(Exception):
-    """The process died or hung while it held this batch."""
-
-
-class ReplicaAway(Exception):
-    """The replica takes no work any more; this batch never reached it."""
-
-
-class BatchFailed(Exception):
-    """The model raised on this batch, or answered in another shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,69 +33,6 @@ class Settings:
     most_backoff_s: float = 30.0
     most_crashes: int = 5  # one after the other: then the breaker opens, and the replica stays down for `most_backoff_s`
     pin: bool = True  # each replica to cores of its own, where there are enough
-
-
-@dataclass(slots=True, eq=False)
-class Replica:
-    """One process and what it is at. `state`: starting, ready, draining, down (waiting to be started), broken, stopped."""
-
-    name: str
-    cores: frozenset[int]
-    slots: int
-    state: str = "starting"
-    process: subprocess.Popen[bytes] | None = None
-    cold_start_s: float = 0.0  # of the model alone, as the replica tells it
-    began_s: float = 0.0  # when its process was started, `time.monotonic()`
-    start_s: float = 0.0  # from then until it was ready, in its last life
-    reason: str = ""
-    num_restarts: int = 0
-    busy_s: float = 0.0  # stream-seconds
-    num_batches: int = 0  # answered in this life
-    alone: bool = False  # it holds a batch beside which nothing may run
-    worn: bool = False  # to be drained and started anew
-    num_crashes: int = 0  # one after the other, none of which answered anything
-    waiting: dict[int, asyncio.Future[tuple[str, Any, float]]] = field(default_factory=dict)
-    writer: asyncio.StreamWriter | None = None
-
-    @property
-    def free(self) -> int:
-        return self.slots - len(self.waiting) if self.state == "ready" and not self.alone else 0
-
-    async def run(self, number: int, batch: Sequence[tuple[Array, ...]], timeout_s: float) -> tuple[list[list[Array]], float]:
-        """(rows of every output for each item, seconds in the model). A hang is a loss.
-
-        Raises BatchFailed, ReplicaLost, ReplicaAway.
-        """
-        if self.state != "ready" or self.writer is None:
-            raise ReplicaAway(f"{self.name} is {self.state}")
-        reply: asyncio.Future[tuple[str, Any, float]] = asyncio.get_running_loop().create_future()
-        self.waiting[number] = reply
-        self.writer.write(frames.pack((number, batch)))
-        try:
-            kind, value, seconds = await asyncio.wait_for(reply, timeout_s)
-        except TimeoutError as error:
-            self.kill(f"nothing came for {timeout_s:.3g} s")
-            raise ReplicaLost(f"{self.name} gave no answer within {timeout_s:.3g} s") from error
-        finally:
-            self.waiting.pop(number, None)
-        self.busy_s += seconds
-        self.num_batches += 1
-        if kind == "failed":
-            raise BatchFailed(value)
-        return value, seconds
-
-    def kill(self, reason: str) -> None:
-        self.reason = reason
-        if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-    def lose(self, reason: str) -> None:
-        """Everything that it held is lost; whoever waits for it may ask another."""
-        for reply in self.waiting.values():
-            if not reply.done():
-                reply.set_exception(ReplicaLost(reason))
-        self.waiting.clear()
 
 
 class Pool:
@@ -197,16 +118,20 @@ class Pool:
                 replica.kill(replica.reason or "its socket closed")
                 replica.state = "down"
                 replica.lose(f"{replica.name} died: {replica.reason or 'its socket closed'}")
-                self.changed()
+            now = time.monotonic()
+            pause_s = self._pause_s(replica, now)
+            if not pause_s:
+                replica.state, replica.began_s = "starting", now
+            self.changed()
             if replica.process is not None:
                 await asyncio.to_thread(replica.process.wait)
-            await asyncio.sleep(self._pause_s(replica, time.monotonic() - replica.began_s))
+            await asyncio.sleep(pause_s)
             replica.num_restarts += replica.reason != RECYCLED
             replica.state = "starting"
 
-    def _pause_s(self, replica: Replica, lived_s: float) -> float:
+    def _pause_s(self, replica: Replica, now: float) -> float:
         """Before the next life. Only lives that came to nothing count as a crash loop: what served is needed again at once."""
-        if replica.num_batches or lived_s > STABLE_S or replica.reason == RECYCLED:
+        if replica.num_batches or now - replica.ready_at_s > STABLE_S or replica.reason == RECYCLED:
             replica.num_crashes = 0
             return 0.0
         replica.num_crashes += 1
@@ -218,8 +143,9 @@ class Pool:
     async def _live(self, replica: Replica) -> None:
         """One life of the process: returns when it is over."""
         replica.num_batches, replica.worn, replica.process, replica.reason = 0, False, None, ""
+        replica.ready_at_s = math.inf
         try:
-            replica.process, ours = _spawned()
+            replica.process, ours = spawned()
         except OSError as error:  # no memory, no more processes or files: later there may be
             replica.reason = f"cannot be started: {error}"
             return
@@ -231,15 +157,19 @@ class Pool:
             if kind == "failed":
                 replica.reason = value
                 return
-            replica.state, replica.cold_start_s, replica.reason = "ready", value, ""
-            replica.start_s = time.monotonic() - replica.began_s
+            if (rss_bytes := psutil.Process(replica.process.pid).memory_info().rss) > self.settings.max_rss_bytes:
+                replica.reason = f"holds {gib(rss_bytes):.3g} GiB when just warm, which is more than it may (max_rss_gib)"
+                return
+            replica.state, replica.cold_start_s = "ready", value
+            replica.ready_at_s = time.monotonic()
+            replica.start_s = replica.ready_at_s - replica.began_s
             self.changed()
             while True:
                 number, *reply = await frames.read(reader)
                 future = replica.waiting.get(number)
                 if future is not None and not future.done():
                     future.set_result(tuple(reply))
-        except EOFError:
+        except (EOFError, psutil.Error):
             code = replica.process.poll()
             replica.reason = replica.reason or (f"ended with code {code}" if code is not None else "closed its socket")
         except TimeoutError:
@@ -261,11 +191,16 @@ class Pool:
                 return
             if status == psutil.STATUS_STOPPED:
                 replica.kill("was stopped by a signal")
-            elif (replica.worn or rss_bytes > self.settings.max_rss_bytes) and replica.state == "ready":
+            elif (replica.worn or rss_bytes > self.settings.max_rss_bytes) and self._can_spare(replica):
                 replica.state = "draining"
                 while replica.waiting:
                     await asyncio.sleep(0.01)
                 replica.kill(RECYCLED)
+
+    def _can_spare(self, replica: Replica) -> bool:
+        """It is ready, and so is another, or none is being started that will be."""
+        others = [other.state for other in self.replicas if other is not replica]
+        return replica.state == "ready" and ("ready" in others or not {"starting", "draining"} & set(others))
 
 
 @asynccontextmanager
@@ -279,23 +214,6 @@ async def pool(
         yield made
     finally:
         await made.stop()
-
-
-def _spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A new process and our end of the socket to it. Raises OSError."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "farthing.pooling.replica", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a signal to the server is for the server: it drains first
-            )
-        except OSError:
-            ours.close()
-            raise
-    return process, ours
 
 
 def _cores(settings: Settings, needed: int) -> list[frozenset[int]]:
