@@ -30,6 +30,11 @@ class Metrics:
                 ("in_flight", "batches in replicas"),
                 ("replicas_ready", "replicas that take work"),
                 ("replica_restarts", "of all replicas since the start"),
+                ("replica_ejections", "replicas kept out for failing where others answered, since the start"),
+                ("replicas_ejected", "kept out now"),
+                ("retries", "batches tried again since the start"),
+                ("retries_waiting", "items that wait to be tried again"),
+                ("quarantined", "items that are not tried again"),
                 ("predicted_usd_per_million", "what the plan said"),
                 ("actual_usd_per_million", "what it costs"),
                 ("usd", "since the start"),
@@ -41,9 +46,9 @@ class Metrics:
     def answered(self, route: str, status: int) -> None:
         counter = self._by_answer.get((route, status))
         if counter is None:
-            known = route.startswith(("/v1/", "/v2", "/healthz", "/readyz", "/metrics")) and status not in (401, 404)
+            known = status not in (401, 404)  # else whoever asks for what is not there fills our memory
             counter = self.responses.labels(route if known else "other", str(status))
-            if known:  # looked up once; other routes are whatever a client thinks of
+            if known:
                 self._by_answer[route, status] = counter
         counter.inc()
 
@@ -61,6 +66,11 @@ class Metrics:
             "in_flight": version.pool.num_in_flight,
             "replicas_ready": len(version.pool.ready),
             "replica_restarts": sum(replica.num_restarts for replica in version.pool.replicas),
+            "replica_ejections": version.pool.outliers.num_ejections,
+            "replicas_ejected": sum(version.pool.is_ejected(replica) for replica in version.pool.replicas),
+            "retries": version.scheduler.retries.num_started,
+            "retries_waiting": version.scheduler.retries.num_items,
+            "quarantined": len(version.scheduler.retries.quarantine),
             "predicted_usd_per_million": receipt.predicted_usd_per_million,
             "actual_usd_per_million": receipt.actual_usd_per_million,
             "usd": receipt.usd,
