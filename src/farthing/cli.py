@@ -143,6 +143,9 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM)")] = None,
     private_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM)")] = None,
     max_rss_gib: Annotated[float | None, typer.Option(help="a replica that grows past it is drained and started anew")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="on 127.0.0.1, to bring other versions in (default: none)")] = None,
+    admin_keys: Annotated[Path | None, typer.Option(help="who may: a file as --keys, of its own")] = None,
+    state: Annotated[Path | None, typer.Option(help="a file by which a restart knows which version is served")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
 ) -> None:
     """Serve an artifact over HTTP; what it costs is told beside what was planned."""
@@ -160,6 +163,9 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         max_rss_gib=max_rss_gib,
+        admin_port=admin_port,
+        admin_keys=admin_keys,
+        state=state,
         trust=trust,
     )
     serve_artifact(_artifact(artifact), options, tell=typer.echo)

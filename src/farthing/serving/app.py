@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_
 from farthing.serving.metrics import Metrics
 from farthing.serving.scheduler import Refused
 from farthing.serving.version import Request, Version
+from farthing.serving.versions import Versions
 from farthing.types import Array
 
 Scope = Mapping[str, Any]
@@ -26,11 +28,15 @@ class Service:
     """What the routes speak to."""
 
     name: str
-    version: Version
+    versions: Versions
     metrics: Metrics
     limits: Limits
     deadline_s: float = math.inf  # of requests that bring none
     stopping: bool = False
+
+    @property
+    def version(self) -> Version:
+        return self.versions.stable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,8 +67,11 @@ class Service:
         name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
-        if method == "POST" and path in (f"{name}/infer", f"{name}/versions/{self.version.name}/infer"):
+        if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
+        for version in self.versions.open:
+            if method == "POST" and path == f"{name}/versions/{version.name}/infer":
+                return await self._infer(headers, receive, version)
         if method not in ("GET", "HEAD"):
             raise Refused(405 if path in self._pages() or path == "/v1/predict" else 404, f"{method} {path}: no such route")
         page = self._pages().get(path)
@@ -84,7 +93,7 @@ class Service:
             "/healthz": self._live,
             "/readyz": self._ready,
             "/metrics": lambda: (200, self.metrics.page(self), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}),
-            "/v1/models": lambda: _json(200, {"models": [self._model()]}),
+            "/v1/models": lambda: _json(200, {"models": [self._model(version) for version in self.versions.open]}),
             "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
             "/openapi.json": lambda: _json(200, openapi(self)),
             "/v2": lambda: _json(
@@ -94,9 +103,10 @@ class Service:
             "/v2/health/ready": self._ready,
             model: lambda: _json(200, described),
             f"{model}/ready": self._ready,
-            f"{model}/versions/{self.version.name}": lambda: _json(200, described),
-            f"{model}/versions/{self.version.name}/ready": self._ready,
         }
+        for version in self.versions.open:
+            pages[f"{model}/versions/{version.name}"] = lambda: _json(200, described)
+            pages[f"{model}/versions/{version.name}/ready"] = self._ready
         return pages
 
     # ------------------------------------------------------------ state
@@ -112,17 +122,17 @@ class Service:
         ready = not self.stopping and bool(self.version.pool.ready)
         return _json(200 if ready else 503, {"ready": ready, "name": self.name, "replicas": replicas})
 
-    def _model(self) -> dict[str, Any]:
-        manifest = self.version.artifact.manifest
+    def _model(self, version: Version) -> dict[str, Any]:
+        manifest = version.artifact.manifest
         return {
             "name": self.name,
-            "version": self.version.name,
+            "version": version.name,
             "runtime": str(manifest.deployment.build.runtime),
             "recipe": [str(step) for step in manifest.deployment.build.recipe],
             "deployment": str(manifest.deployment),
             "floors": [f"{c.metric}: {c.verdict}, falls by at most {c.upper_bound:.3g}" for c in manifest.certificates],
-            "predicted_usd_per_million": self.version.receipt.predicted_usd_per_million,
-            "ready": bool(self.version.pool.ready),
+            "predicted_usd_per_million": version.receipt.predicted_usd_per_million,
+            "ready": bool(version.pool.ready),
         }
 
     # ------------------------------------------------------------ answering
@@ -145,21 +155,29 @@ class Service:
             raise refused[0]
         return _json(200, {"answers": [self._one(result) for result in results]})
 
-    async def _infer(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes, dict[str, str]]:
+    async def _infer(
+        self, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """By the version that was named, or by whichever is to answer."""
         body = wire.decoded(await read_body(headers, receive, self.limits))
         items = open_inference.requests(body, self.version.artifact.pipeline)
-        rows = [_or_raise(result) for result in await self._answers(items, headers, receive)]
-        told = open_inference.response(self.name, self.version.name, body.get("id"), rows, self.version.artifact.pipeline)
+        rows = [_or_raise(result) for result in await self._answers(items, headers, receive, version)]
+        by = version or (self.version if self.versions.rollout is None else None)  # None: it may have been either
+        told = open_inference.response(self.name, by.name if by else None, body.get("id"), rows, self.version.artifact.pipeline)
         return _json(200, told)
 
-    async def _answers(self, items: Any, headers: Mapping[bytes, bytes], receive: Receive) -> list[list[Array] | Refused]:
+    async def _answers(
+        self, items: Any, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> list[list[Array] | Refused]:
         """All items at once; if the client hangs up meanwhile, their places are free again. Raises ClientGone."""
         request = Request(
             tenant=self.limits.tenant(headers) or "",
             deadline_s=_number(headers, b"x-deadline-ms", self.deadline_s * 1e3) / 1e3,
             priority=int(_number(headers, b"x-priority", 0)),
+            sticky=headers.get(b"x-sticky-key", b"").decode("latin-1") or str(random.random()),
         )
-        work = asyncio.gather(*(self._answer(item, request) for item in items))
+        answer = self.versions.answer if version is None else version.answer
+        work = asyncio.gather(*(_answered(answer, item, request) for item in items))
         gone = asyncio.ensure_future(_hangs_up(receive))
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks once the client is gone
         try:
@@ -170,14 +188,6 @@ class Service:
         finally:
             gone.cancel()
             work.cancel()
-
-    async def _answer(self, item: tuple[Any, ...] | str, request: Request) -> list[Array] | Refused:
-        if isinstance(item, str):
-            return Refused(422, item)
-        try:
-            return await self.version.answer(item, request)
-        except Refused as refusal:
-            return refusal
 
     def _one(self, result: list[Array] | Refused) -> dict[str, Any]:
         if isinstance(result, Refused):
@@ -212,6 +222,17 @@ def openapi(service: Service) -> dict[str, Any]:
     pages = {path: {"get": {"responses": {"200": {"description": "ok"}}}} for path in service._pages()}
     info = {"title": service.name, "version": service.version.name}
     return {"openapi": "3.1.0", "info": info, "paths": {"/v1/predict": {"post": predict}, **pages}}
+
+
+async def _answered(
+    answer: Callable[[tuple[Any, ...], Request], Awaitable[list[Array]]], item: tuple[Any, ...] | str, request: Request
+) -> list[Array] | Refused:
+    if isinstance(item, str):
+        return Refused(422, item)
+    try:
+        return await answer(item, request)
+    except Refused as refusal:
+        return refusal
 
 
 async def _hangs_up(receive: Receive) -> None:

@@ -50,7 +50,9 @@ def requests(body: Any, pipeline: Pipeline) -> list[tuple[Any, ...]]:
         raise BadBody(str(error)) from error
 
 
-def response(name: str, version: str, request_id: str | None, rows: list[list[Array]], pipeline: Pipeline) -> dict[str, Any]:
+def response(
+    name: str, version: str | None, request_id: str | None, rows: list[list[Array]], pipeline: Pipeline
+) -> dict[str, Any]:
     outputs = []
     for i, spec in enumerate(pipeline.outputs):
         values = np.stack([row[i] for row in rows])
@@ -62,8 +64,8 @@ def response(name: str, version: str, request_id: str | None, rows: list[list[Ar
                 "data": values.ravel().tolist(),
             }
         )
-    told = {"model_name": name, "model_version": version, "outputs": outputs}
-    return told if request_id is None else {"id": request_id, **told}
+    told = {"id": request_id, "model_name": name, "model_version": version, "outputs": outputs}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
