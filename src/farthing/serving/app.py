@@ -66,9 +66,9 @@ class Service:
     async def _routed(
         self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
-        name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
+        name = f"/v2/models/{self.name}"
         if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
         for version in self.versions.open:
@@ -261,7 +261,6 @@ def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in more.items()]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(b"content-length", b"%d" % len(body)), *((name.encode(), value.encode()) for name, value in more.items())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

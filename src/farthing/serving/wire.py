@@ -34,7 +34,7 @@ def decoded(body: bytes) -> Any:
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH:
         _check_depth(body)
     try:
-        return _DECODER.decode(body.decode(json.detect_encoding(body)))
+        return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadBody(f"not JSON: {error}") from error
 
