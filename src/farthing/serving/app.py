@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from farthing.errors import FarthingError
-from farthing.serving import open_inference, wire
+from farthing.serving import binary, open_inference, wire
 from farthing.serving.hang_ups import Watch
 from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_body
 from farthing.serving.metrics import Metrics
@@ -99,7 +101,8 @@ class Service:
             "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
             "/openapi.json": lambda: _json(200, openapi(self)),
             "/v2": lambda: _json(
-                200, {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": []}
+                200,
+                {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": ["binary_tensor_data"]},
             ),
             "/v2/health/live": self._live,
             "/v2/health/ready": self._ready,
@@ -161,12 +164,17 @@ class Service:
         self, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
         """By the version that was named, or by whichever is to answer."""
-        body = wire.decoded(await read_body(headers, receive, self.limits))
+        body = binary.split(await read_body(headers, receive, self.limits), headers)
         items = open_inference.requests(body, self.version.artifact.pipeline)
         rows = [_or_raise(result) for result in await self._answers(items, headers, receive, version)]
         by = version or (self.version if self.versions.rollout is None else None)  # None: it may have been either
         told = open_inference.response(self.name, by.name if by else None, body.get("id"), rows, self.version.artifact.pipeline)
-        return _json(200, told)
+        as_bytes = {
+            spec.name: np.stack([row[i] for row in rows])
+            for i, spec in enumerate(self.version.artifact.pipeline.outputs)
+            if binary.wanted(body, spec.name)
+        }
+        return (200, *binary.joined(told, as_bytes)) if as_bytes else _json(200, told)
 
     async def _answers(
         self, items: Any, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
