@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from farthing.errors import FarthingError
 from farthing.pooling import frames
 from farthing.pooling.supervised import Reply
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Deployment, Pipeline
+from farthing.types import Array, Deployment, Feeds, Pipeline
 
 WARM_LENGTH = 32
 
@@ -43,7 +42,7 @@ def main() -> None:
     lock = threading.Lock()
 
     def answer(number: int, num_items: int, inputs: frames.Stacked) -> None:
-        reply = _answered(pipeline, session, frames.unstacked(inputs, num_items))
+        reply = _answered(pipeline, session, inputs, num_items)
         with lock:
             channel.sendall(frames.pack((number, *reply)))
 
@@ -79,17 +78,25 @@ def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]
     return pipeline, session
 
 
-def _answered(pipeline: Pipeline, session: Session, batch: Sequence[tuple[Array, ...]]) -> Reply:
+def _answered(pipeline: Pipeline, session: Session, inputs: frames.Stacked, num_items: int) -> Reply:
     started = time.perf_counter()
     try:
-        outputs = session.run(pipelines.collate(pipeline, batch))
+        outputs = session.run(_feeds(pipeline, inputs, num_items))
     except Exception as error:  # noqa: BLE001 - whatever a model raises is one batch's failure, told to who asked
         return "failed", f"{type(error).__name__}: {error}", [], time.perf_counter() - started
-    if any(len(output) != len(batch) for output in outputs):
+    if any(len(output) != num_items for output in outputs):
         shapes = ", ".join(str(np.shape(output)) for output in outputs)
-        return "failed", f"{len(batch)} items gave answers of shape {shapes}", [], time.perf_counter() - started
+        return "failed", f"{num_items} items gave answers of shape {shapes}", [], time.perf_counter() - started
     outputs = [np.asarray(output) for output in outputs]
     return "answers", outputs, _not_finite(outputs), time.perf_counter() - started
+
+
+def _feeds(pipeline: Pipeline, inputs: frames.Stacked, num_items: int) -> Feeds:
+    """What `collate` makes of the items; where all have one shape there is nothing to pad."""
+    if all(len(shapes) == 1 for shapes, _ in inputs):
+        named = zip(pipeline.inputs, inputs, strict=True)
+        return {spec.name: flat.reshape(num_items, *shapes[0]) for spec, (shapes, flat) in named}
+    return pipelines.collate(pipeline, frames.unstacked(inputs, num_items))
 
 
 def _not_finite(outputs: list[Array]) -> list[int]:

@@ -15,8 +15,7 @@ from typing import Any
 from farthing.pooling import frames
 from farthing.types import Array
 
-
-Reply = tuple[str, Any, list[int], float]  # answers or failed, of each output an array or why, items without answer, seconds
+Reply = tuple[str, Any, list[int], float]  # answers or failed, arrays or why, items without answer, seconds
 
 
 class ReplicaLost(Exception):

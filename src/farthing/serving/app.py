@@ -1,7 +1,6 @@
 """The HTTP application (ASGI): every route, and what each refusal looks like."""
 
 import asyncio
-import json
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,6 @@ from farthing.types import Array
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 STALLED_S = 60.0  # work pending and nothing finished for so long: not alive
 OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})  # asked without a key
 
@@ -265,7 +263,7 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, _ENCODER.encode(value).encode(), {"content-type": wire.JSON}
+    return status, wire.encoded(value), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
