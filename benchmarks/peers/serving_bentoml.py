@@ -1,20 +1,14 @@
-"""BentoML with a model that does nothing. Its settings; `bentoml serve` runs the class that `SETTING` in the environment names."""
+"""BentoML with a model that does nothing; `bentoml serve` runs the class that SETTING in the environment asks for."""
 
+import json
 import os
+from pathlib import Path
 
 import bentoml
 
 ANSWER = [0.1, 0.2, 0.3, 0.4, 0.5]
 QUIET = {"logging": {"access": {"enabled": False}}, "metrics": {"enabled": False}}
-SETTINGS = {
-    "async": {"kind": "async"},
-    "def": {"kind": "def"},
-    "def, 8 threads": {"kind": "def", "threads": 8},
-    "async, 2 workers": {"kind": "async", "workers": 2},
-    "async, metrics on": {"kind": "async", "metrics": {"enabled": True}},
-    "batches of 64, 10 ms": {"kind": "batched", "max_latency_ms": 10},
-    "batches of 64, 2 ms": {"kind": "batched", "max_latency_ms": 2},
-}
+SETTINGS = json.loads((Path(__file__).parent / "serving_settings.json").read_text())["bentoml"]
 chosen = SETTINGS[os.environ["SETTING"]].copy()
 kind, max_latency_ms = chosen.pop("kind"), chosen.pop("max_latency_ms", 10)
 

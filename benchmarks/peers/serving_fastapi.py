@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -34,14 +35,7 @@ async def raw(request: Request) -> Response:
     return Response(json.dumps({"answer": ANSWER}), media_type="application/json")
 
 
-SETTINGS = {
-    "model": {"path": "/model"},
-    "model, def": {"path": "/model_sync"},
-    "raw": {"path": "/raw"},
-    "raw, asyncio and h11": {"path": "/raw", "loop": "asyncio", "http": "h11"},
-    "raw, 2 workers": {"path": "/raw", "workers": 2},
-    "model, 2 workers": {"path": "/model", "workers": 2},
-}
+SETTINGS = json.loads((Path(__file__).parent / "serving_settings.json").read_text())["fastapi"]
 
 if __name__ == "__main__":
     options = {key: value for key, value in SETTINGS[sys.argv[1]].items() if key != "path"}

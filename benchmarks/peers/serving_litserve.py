@@ -1,6 +1,8 @@
 """LitServe with a model that does nothing: SETTING PORT."""
 
+import json
 import sys
+from pathlib import Path
 
 import litserve
 
@@ -32,16 +34,7 @@ class Batched(Nothing):
         return output
 
 
-SETTINGS = {
-    "one at a time": {},
-    "one at a time, fast_queue": {"fast_queue": True},
-    "batches of 8": {"max_batch_size": 8},
-    "batches of 64, fast_queue": {"max_batch_size": 64, "fast_queue": True},
-    "batches of 64 in 2 ms": {"max_batch_size": 64, "batch_timeout": 0.002},
-    "2 workers": {"workers_per_device": 2},
-    "2 API servers": {"num_api_servers": 2},
-    "no request tracking, batches of 64": {"max_batch_size": 64, "track_requests": False},
-}
+SETTINGS = json.loads((Path(__file__).parent / "serving_settings.json").read_text())["litserve"]
 
 if __name__ == "__main__":
     options = SETTINGS[sys.argv[1]].copy()

@@ -1,23 +1,16 @@
 """Ray Serve with a model that does nothing, through its Python proxy: SETTING PORT."""
 
+import json
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import ray
 from ray import serve
 
 ANSWER = [0.1, 0.2, 0.3, 0.4, 0.5]
-SETTINGS = {  # the environment's variables are set by who starts this
-    "as it comes": {},
-    "more at once": {"max_ongoing_requests": 1000},
-    "throughput optimized": {"max_ongoing_requests": 1000, "env": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}},
-    "one loop, no access log": {
-        "max_ongoing_requests": 1000,
-        "logging_config": {"enable_access_log": False},
-        "env": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"},
-    },
-}
+SETTINGS = json.loads((Path(__file__).parent / "serving_settings.json").read_text())["ray"]  # who starts this sets their "env"
 
 
 class Nothing:

@@ -1,7 +1,6 @@
 """The HTTP application (ASGI): every route, and what each refusal looks like."""
 
 import asyncio
-import json
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,6 @@ from farthing.types import Array
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 STALLED_S = 60.0  # work pending and nothing finished for so long: not alive
 OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})  # asked without a key
 
@@ -68,9 +66,9 @@ class Service:
     async def _routed(
         self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
-        name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
+        name = f"/v2/models/{self.name}"
         if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
         for version in self.versions.open:
@@ -265,11 +263,10 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, _ENCODER.encode(value).encode(), {"content-type": wire.JSON}
+    return status, wire.encoded(value), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in more.items()]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(b"content-length", b"%d" % len(body)), *((name.encode(), value.encode()) for name, value in more.items())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -4,7 +4,7 @@ import asyncio
 
 from farthing.serving.limits import ClientGone, Receive
 
-UNWATCHED_S = 0.01  # most answers are there sooner, and a task that watches costs as much as a cheap answer
+UNWATCHED_S = 0.025  # most answers are there sooner, and a task that watches costs as much as a cheap answer
 
 
 class Watch:

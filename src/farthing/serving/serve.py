@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import secrets
 import signal
@@ -17,6 +18,7 @@ from farthing.serving.limits import Limits, read_keys
 from farthing.serving.options import Options
 
 RECEIPT_EVERY_S = 60.0
+YOUNG_OBJECTS = 10_000  # until the collector looks at them: a request makes a few dozen, nearly all of which end with it
 
 
 def serve(directory: Path, options: Options, tell: Callable[[str], None] = print) -> None:
@@ -123,6 +125,9 @@ async def _until_told(service: Any, listener: socket.socket, options: Options, s
     stopping = asyncio.create_task(stop.wait())
     while not all(server.started for server in servers) and not any(task.done() for task in running):
         await asyncio.sleep(0.01)
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it again would stop all requests for milliseconds
+    gc.set_threshold(YOUNG_OBJECTS)
     scheme, num_ready = "https" if options.certificate else "http", len(service.version.pool.ready)
     tell(f"serving {service.name} on {scheme}://{options.host}:{options.port}, {num_ready} replica(s) ready")
     await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)

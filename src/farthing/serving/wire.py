@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
 
 from farthing import artifact
 from farthing.errors import DataError, MissingExtra
@@ -34,7 +35,7 @@ def decoded(body: bytes) -> Any:
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH:
         _check_depth(body)
     try:
-        return _DECODER.decode(body.decode(json.detect_encoding(body)))
+        return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadBody(f"not JSON: {error}") from error
 
@@ -55,20 +56,31 @@ def asked(body: bytes, content_type: str, pipeline: Pipeline) -> Asked:
     if content_type == ARROW:
         return _arrays(_arrow(body), pipeline)
     value = decoded(body)
-    many = isinstance(value, dict) and value.keys() == {"items"}
-    values = value["items"] if many else [value]
+    if not (isinstance(value, dict) and value.keys() == {"items"}):
+        return Asked(items=(_item(value, pipeline, 0),), many=False)
+    values = value["items"]
     if not isinstance(values, list) or not values:
         raise BadBody('"items" must be a list of at least one item')
     if len(values) > MOST_ITEMS:
         raise BadBody(f"{len(values)} items; at most {MOST_ITEMS} in one request")
-    return Asked(items=tuple(_item(one, pipeline, number) for number, one in enumerate(values)), many=many)
+    return Asked(items=tuple(_item(one, pipeline, number) for number, one in enumerate(values)), many=True)
 
 
 def answer(outputs: list[Array], pipeline: Pipeline) -> Any:
-    """The first output as nested lists; where there are several, all of them by name."""
+    """The first output; where there are several, all of them by name. `encoded` writes arrays as nested lists."""
     if len(outputs) == 1:
-        return outputs[0].tolist()
-    return {spec.name: value.tolist() for spec, value in zip(pipeline.outputs, outputs, strict=True)}
+        return outputs[0]
+    return {spec.name: value for spec, value in zip(pipeline.outputs, outputs, strict=True)}
+
+
+def encoded(value: Any) -> bytes:
+    """JSON. A float32 has the digits that give it back, no more: an embedding in half the bytes and a tenth of the time."""
+    return orjson.dumps(value, default=_listed, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _listed(value: Any) -> Any:
+    """What orjson does not know: arrays that are not contiguous, or of rarer types; their numbers."""
+    return value.tolist()
 
 
 def npy(rows: list[list[Array]]) -> bytes:
