@@ -1,0 +1,96 @@
+"""One version of a model, open: its replicas, its queue, and what it costs."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from farthing import pipeline as pipelines
+from farthing import plugins
+from farthing.artifact import Artifact
+from farthing.batching import BatchPolicy
+from farthing.codec import digest
+from farthing.errors import FarthingError
+from farthing.pooling import Pool, Settings, pool
+from farthing.routers.base import Router
+from farthing.serving.metrics import Metrics
+from farthing.serving.options import Options
+from farthing.serving.receipt import Receipt
+from farthing.serving.scheduler import Refused, Scheduler
+from farthing.serving.service_times import ServiceTimes
+from farthing.types import Array, MemberRef
+from farthing.units import from_gib
+
+TYPICAL_LENGTH = 32
+NAME_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What else was said with an item."""
+
+    tenant: str = ""
+    deadline_s: float = math.inf  # from now
+    priority: int = 0
+    sticky: str = ""  # equal ones meet the same version
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Version:
+    artifact: Artifact
+    name: str  # the digest of the model's files: two artifacts of one version answer alike
+    pool: Pool
+    scheduler: Scheduler
+    receipt: Receipt
+
+    async def answer(self, item: tuple[Any, ...], request: Request) -> list[Array]:
+        """One array for each output. Raises Refused."""
+        try:
+            (encoded,) = pipelines.encode(self.artifact.pipeline, [item])
+            length = pipelines.length(encoded, self.artifact.pipeline)
+            outputs = await self.scheduler.answer(encoded, length, deadline_s=request.deadline_s, priority=request.priority)
+        except Refused as refusal:
+            self.receipt.num_failed += refusal.status == 500
+            raise
+        except FarthingError as error:
+            raise Refused(422, str(error)) from error
+        self.receipt.num_answered += 1
+        return outputs
+
+
+def name_of(artifact: Artifact) -> str:
+    return digest(dict(artifact.manifest.files))[:NAME_DIGITS]
+
+
+@asynccontextmanager
+async def opened(artifact: Artifact, options: Options, metrics: Metrics) -> AsyncIterator[Version]:
+    """Ready and warm on entry; on exit its replicas are gone. Drain its scheduler before. Raises BuildError."""
+    deployment = artifact.manifest.deployment
+    num_replicas = options.replicas or deployment.replicas
+    receipt = Receipt.of(artifact.manifest, num_replicas)
+
+    def served(num_items: int, length: float, seconds: float) -> None:
+        receipt.busy_s += seconds
+        metrics.batch(num_items, seconds)
+
+    scheduler = Scheduler(
+        BatchPolicy(batch_size=deployment.batch_size, delay_s=deployment.batch_delay_s, bucketing=deployment.bucketing),
+        ServiceTimes.planned(artifact.manifest.service, TYPICAL_LENGTH),
+        plugins.make(Router, MemberRef(name=options.router)),  # type: ignore[type-abstract]
+        most_waiting=options.most_waiting,
+        served=served,
+    )
+    rss = math.inf if options.max_rss_gib is None else from_gib(options.max_rss_gib)
+    settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss)
+    async with pool(artifact.directory, deployment, settings, scheduler.wake) as replicas:
+        scheduling = asyncio.create_task(scheduler.run(replicas))
+        await asyncio.sleep(0)  # it knows its replicas before anybody asks
+        try:
+            yield Version(artifact=artifact, name=name_of(artifact), pool=replicas, scheduler=scheduler, receipt=receipt)
+        finally:
+            scheduling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await scheduling
