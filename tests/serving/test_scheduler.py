@@ -29,6 +29,10 @@ class Slots:
         self.hold = asyncio.Event()
         self.hold.set()
 
+    @property
+    def has_room(self):
+        return any(replica.free > 0 for replica in self.ready)
+
     async def run(self, replica, batch, timeout_s):
         values = [int(item[0][0]) for item in batch]
         self.batches.append(values)

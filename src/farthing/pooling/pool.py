@@ -51,7 +51,14 @@ class Pool:
     def ready(self) -> list[Replica]:
         """Those that take work: not the ejected ones, unless there is no other."""
         ready = [replica for replica in self.replicas if replica.state == "ready"]
+        if not self.outliers.records:
+            return ready
         return [replica for replica in ready if not self.is_ejected(replica)] or ready
+
+    @property
+    def has_room(self) -> bool:
+        """As `ready` and `free` say, for less: it is asked with each item."""
+        return any(replica.free > 0 for replica in self.replicas)
 
     @property
     def ready_in_s(self) -> float:
@@ -150,11 +157,12 @@ class Pool:
         except OSError as error:  # no memory, no more processes or files: later there may be
             replica.reason = f"cannot be started: {error}"
             return
-        reader, replica.writer = await asyncio.open_unix_connection(sock=ours)
+        replica.channel = channel = await frames.connected(ours)
         watcher = asyncio.create_task(self._watch(replica))
         try:
-            replica.writer.write(frames.pack((self.directory, self.deployment, replica.cores)))
-            kind, value = await asyncio.wait_for(frames.read(reader), self.settings.start_timeout_s)
+            channel.send((self.directory, self.deployment, replica.cores))
+            kind, value = await channel.first(self.settings.start_timeout_s)
+            channel.got = replica.answered
             if kind == "failed":
                 replica.reason = value
                 return
@@ -165,11 +173,8 @@ class Pool:
             replica.ready_at_s = time.monotonic()
             replica.start_s = replica.ready_at_s - replica.began_s
             self.changed()
-            while True:
-                number, *reply = await frames.read(reader)
-                future = replica.waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result(tuple(reply))
+            await channel.closed
+            raise EOFError
         except (EOFError, psutil.Error):
             code = replica.process.poll()
             replica.reason = replica.reason or (f"ended with code {code}" if code is not None else "closed its socket")
@@ -177,7 +182,7 @@ class Pool:
             replica.reason = f"not ready after {self.settings.start_timeout_s:g} s"
         finally:
             watcher.cancel()
-            replica.writer.close()
+            channel.close()
 
     async def _watch(self, replica: Replica) -> None:
         """End a replica that somebody stopped; drain and end one that has grown past its cap or is worn."""

@@ -15,6 +15,8 @@ from typing import Any
 from farthing.pooling import frames
 from farthing.types import Array
 
+Reply = tuple[str, Any, list[int], float]  # answers or failed, arrays or why, items without answer, seconds
+
 
 class ReplicaLost(Exception):
     """The process died or hung while it held this batch."""
@@ -48,35 +50,49 @@ class Replica:
     alone: bool = False  # it holds a batch beside which nothing may run
     worn: bool = False  # to be drained and started anew
     num_crashes: int = 0  # one after the other, none of which answered anything
-    waiting: dict[int, asyncio.Future[tuple[str, Any, float]]] = field(default_factory=dict)
-    writer: asyncio.StreamWriter | None = None
+    waiting: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
+    channel: frames.Channel | None = None
 
     @property
     def free(self) -> int:
         return self.slots - len(self.waiting) if self.state == "ready" and not self.alone else 0
 
     async def run(self, number: int, batch: Sequence[tuple[Array, ...]], timeout_s: float) -> tuple[list[list[Array]], float]:
-        """(rows of every output for each item, seconds in the model). A hang is a loss.
+        """(rows of every output for each item, seconds in the model). No rows: its answer is NaN or infinite. A hang is a loss.
 
         Raises BatchFailed, ReplicaLost, ReplicaAway.
         """
-        if self.state != "ready" or self.writer is None:
+        if self.state != "ready" or self.channel is None:
             raise ReplicaAway(f"{self.name} is {self.state}")
-        reply: asyncio.Future[tuple[str, Any, float]] = asyncio.get_running_loop().create_future()
-        self.waiting[number] = reply
-        self.writer.write(frames.pack((number, batch)))
+        loop = asyncio.get_running_loop()
+        reply = self.waiting[number] = loop.create_future()
+        timer = loop.call_later(timeout_s, self._hung, number, timeout_s)
+        self.channel.send((number, len(batch), frames.stacked(batch)))
         try:
-            kind, value, seconds = await asyncio.wait_for(reply, timeout_s)
-        except TimeoutError as error:
-            self.kill(f"nothing came for {timeout_s:.3g} s")
-            raise ReplicaLost(f"{self.name} gave no answer within {timeout_s:.3g} s") from error
+            kind, value, bad, seconds = await reply
         finally:
+            timer.cancel()
             self.waiting.pop(number, None)
         self.busy_s += seconds
         self.num_batches += 1
         if kind == "failed":
             raise BatchFailed(value)
-        return value, seconds
+        rows = [list(row) for row in zip(*value, strict=True)]
+        for i in bad:
+            rows[i] = []
+        return rows, seconds
+
+    def answered(self, reply: tuple[int, str, Any, list[int], float]) -> None:
+        """What came over its channel."""
+        future = self.waiting.get(reply[0])
+        if future is not None and not future.done():
+            future.set_result(reply[1:])
+
+    def _hung(self, number: int, timeout_s: float) -> None:
+        self.kill(f"nothing came for {timeout_s:.3g} s")
+        future = self.waiting.get(number)
+        if future is not None and not future.done():
+            future.set_exception(ReplicaLost(f"{self.name} gave no answer within {timeout_s:.3g} s"))
 
     def kill(self, reason: str) -> None:
         self.reason = reason

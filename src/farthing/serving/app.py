@@ -1,15 +1,17 @@
 """The HTTP application (ASGI): every route, and what each refusal looks like."""
 
 import asyncio
-import json
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from farthing.errors import FarthingError
-from farthing.serving import open_inference, wire
+from farthing.serving import binary, open_inference, wire
+from farthing.serving.hang_ups import Watch
 from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_body
 from farthing.serving.metrics import Metrics
 from farthing.serving.scheduler import Refused
@@ -64,9 +66,9 @@ class Service:
     async def _routed(
         self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
-        name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
+        name = f"/v2/models/{self.name}"
         if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
         for version in self.versions.open:
@@ -97,7 +99,8 @@ class Service:
             "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
             "/openapi.json": lambda: _json(200, openapi(self)),
             "/v2": lambda: _json(
-                200, {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": []}
+                200,
+                {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": ["binary_tensor_data"]},
             ),
             "/v2/health/live": self._live,
             "/v2/health/ready": self._ready,
@@ -159,12 +162,17 @@ class Service:
         self, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
         """By the version that was named, or by whichever is to answer."""
-        body = wire.decoded(await read_body(headers, receive, self.limits))
+        body = binary.split(await read_body(headers, receive, self.limits), headers)
         items = open_inference.requests(body, self.version.artifact.pipeline)
         rows = [_or_raise(result) for result in await self._answers(items, headers, receive, version)]
         by = version or (self.version if self.versions.rollout is None else None)  # None: it may have been either
         told = open_inference.response(self.name, by.name if by else None, body.get("id"), rows, self.version.artifact.pipeline)
-        return _json(200, told)
+        as_bytes = {
+            spec.name: np.stack([row[i] for row in rows])
+            for i, spec in enumerate(self.version.artifact.pipeline.outputs)
+            if binary.wanted(body, spec.name)
+        }
+        return (200, *binary.joined(told, as_bytes)) if as_bytes else _json(200, told)
 
     async def _answers(
         self, items: Any, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
@@ -177,17 +185,10 @@ class Service:
             sticky=headers.get(b"x-sticky-key", b"").decode("latin-1") or str(random.random()),
         )
         answer = self.versions.answer if version is None else version.answer
-        work = asyncio.gather(*(_answered(answer, item, request) for item in items))
-        gone = asyncio.ensure_future(_hangs_up(receive))
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks once the client is gone
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone
-            return list(work.result())
-        finally:
-            gone.cancel()
-            work.cancel()
+        with Watch(receive):
+            if len(items) == 1:
+                return [await _answered(answer, items[0], request)]
+            return await asyncio.gather(*(_answered(answer, item, request) for item in items))
 
     def _one(self, result: list[Array] | Refused) -> dict[str, Any]:
         if isinstance(result, Refused):
@@ -235,11 +236,6 @@ async def _answered(
         return refusal
 
 
-async def _hangs_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def _or_raise(result: list[Array] | Refused) -> list[Array]:
     if isinstance(result, Refused):
         raise result
@@ -267,11 +263,10 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, json.dumps(value, separators=(",", ":"), allow_nan=False).encode(), {"content-type": wire.JSON}
+    return status, wire.encoded(value), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in more.items()]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(b"content-length", b"%d" % len(body)), *((name.encode(), value.encode()) for name, value in more.items())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -17,6 +17,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.responses = Counter("farthing_responses", "by route and status", ["route", "status"], registry=self.registry)
+        self._by_answer: dict[tuple[str, int], Counter] = {}
         self.disconnects = Counter("farthing_disconnects", "clients that hung up first", registry=self.registry)
         self.batch_size = Histogram("farthing_batch_items", "items in a batch", registry=self.registry, buckets=BATCH_BUCKETS)
         self.batch_s = Histogram(
@@ -43,8 +44,13 @@ class Metrics:
         self._gauges["start_time_seconds"].set(time.time())
 
     def answered(self, route: str, status: int) -> None:
-        known = route if status not in (401, 404) else "other"  # else whoever asks for what is not there fills our memory
-        self.responses.labels(known, str(status)).inc()
+        counter = self._by_answer.get((route, status))
+        if counter is None:
+            known = status not in (401, 404)  # else whoever asks for what is not there fills our memory
+            counter = self.responses.labels(route if known else "other", str(status))
+            if known:
+                self._by_answer[route, status] = counter
+        counter.inc()
 
     def gone(self) -> None:
         self.disconnects.inc()

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from farthing.batching import BUCKETING_WINDOW, BatchPolicy
 from farthing.pooling import BatchFailed, Pool, Replica, ReplicaAway, ReplicaLost
 from farthing.routers.base import Load, Router
@@ -41,6 +39,7 @@ class Scheduler:
         self._pool: Pool | None = None
         self._changed = asyncio.Event()
         self._gap_s, self._last_arrival_s = math.inf, -math.inf
+        self._soonest_s = math.inf  # no item that waits has an earlier deadline
         self._ends_at: dict[str, list[float]] = {}  # replica -> predicted ends of what it is at
         self.retries = Retries()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,7 +49,7 @@ class Scheduler:
 
     @property
     def num_under_way(self) -> int:
-        return len(self.waiting) + self.retries.num_items + sum(len(ends) for ends in self._ends_at.values())
+        return len(self.waiting) + self.retries.num_items + len(self._tasks)
 
     def stalled_s(self) -> float:
         """Seconds for which work was pending and nothing finished. Busy is not stalled."""
@@ -75,10 +74,15 @@ class Scheduler:
         if reason := self.retries.banned(item, now):
             raise Refused(422, f"this item made the model fail before and is not tried again: {reason}")
         self._note_arrival(now)
-        bisect.insort(self.waiting, item, key=lambda pending: pending.key)
-        if not self.num_under_way - 1:
+        if not self.num_under_way:
             self.last_progress_s = now
-        self._changed.set()
+        if not self.waiting or self.waiting[-1].key <= item.key:  # mostly, and cheaper
+            self.waiting.append(item)
+        else:
+            bisect.insort(self.waiting, item, key=lambda pending: pending.key)
+        self._soonest_s = min(self._soonest_s, item.deadline_s)
+        if self._pool is None or self._pool.has_room or now >= self._soonest_s:
+            self._changed.set()
         try:
             return await item.answer
         except asyncio.CancelledError:
@@ -103,7 +107,7 @@ class Scheduler:
     def _admit(self, now: float, length: int, deadline_s: float) -> None:
         if self.closed:
             raise Refused(503, "the server is stopping", 1.0)
-        if not self._replicas and (self._pool is None or math.isinf(self._pool.ready_in_s)):
+        if not self._has_replicas and (self._pool is None or math.isinf(self._pool.ready_in_s)):
             raise Refused(503, "no replica is ready", 1.0)
         if deadline_s <= 0.0:
             raise Refused(504, "the deadline had passed before the request came")
@@ -117,6 +121,10 @@ class Scheduler:
     @property
     def _replicas(self) -> Sequence[Replica]:
         return self._pool.ready if self._pool is not None else ()
+
+    @property
+    def _has_replicas(self) -> bool:
+        return self._pool is not None and bool(self._pool.ready)
 
     def _note_arrival(self, now: float) -> None:
         gap_s = now - self._last_arrival_s
@@ -195,8 +203,9 @@ class Scheduler:
     def _expire(self) -> None:
         """Expired and cancelled items leave the queue."""
         now = time.monotonic()
-        if any(item.deadline_s <= now or item.answer.done() for item in self.waiting):
+        if now >= self._soonest_s:
             self.waiting = [item for item in self.waiting if not item.is_over(now)]
+            self._soonest_s = min((item.deadline_s for item in self.waiting), default=math.inf)
         if self.retries.waiting:
             self.retries.expire(now)
 
@@ -257,7 +266,7 @@ class Scheduler:
     def _give(self, replica: Replica, items: Sequence[Pending], rows: Sequence[list[Array]]) -> None:
         assert self._pool is not None
         for item, row in zip(items, rows, strict=True):
-            if not all(np.isfinite(value).all() for value in row if value.dtype.kind == "f"):
+            if not row:
                 has_another = len(self._replicas) > 1
                 self.retries.failed([item], replica.name, "it answered NaN or infinity", has_another=has_another)
                 continue

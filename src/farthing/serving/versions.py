@@ -26,6 +26,7 @@ CHECK_S = 1.0
 NUM_TYPICAL = 200  # answers of the stable version, before a plan without `slow_s` knows what slow is
 SLOW_QUANTILE = 0.95
 MOST_BESIDE = 32  # requests that are asked twice, at once: more are not compared
+UNKNOWN_S = -1.0
 BESIDE_PRIORITY = -1_000_000
 FAILED = frozenset({500, 503})
 HELPED = FAILED | {422}  # said by the candidate: the stable version is asked; to it the item may be a good one
@@ -204,8 +205,11 @@ class Versions:
         except Refused as refusal:
             if refusal.status not in HELPED:
                 raise
-            left_s = request.deadline_s - (time.monotonic() - began_s)
-            return await self._by_stable(item, dataclasses.replace(request, deadline_s=left_s))
+            seconds = time.monotonic() - began_s
+            outputs = await self._by_stable(item, dataclasses.replace(request, deadline_s=request.deadline_s - seconds))
+            if refusal.status == 422 and self.rollout is rollout:
+                self._count(rollout, "candidate", seconds, failed=True)
+            return outputs
         self._beside_traffic(functools.partial(self._mirrored, rollout, item, outputs))
         return outputs
 
@@ -218,10 +222,10 @@ class Versions:
         except Refused as refusal:
             failed = refusal.status in FAILED and not self._closed(rollout)
             if refusal.status == 422:
-                seconds = 0.0  # not the version's fault
+                seconds = UNKNOWN_S  # whose fault it was is seen where the other version is asked
             raise
         except asyncio.CancelledError:
-            seconds = -1.0  # nobody knows
+            seconds = UNKNOWN_S
             raise
         finally:
             if seconds >= 0.0 and self.rollout is rollout:
