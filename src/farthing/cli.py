@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from farthing.errors import ArtifactError, DataError, FarthingError, MissingExtra
+from farthing.errors import MORE_TIME, ArtifactError, BuildTimeout, DataError, FarthingError, MissingExtra
 from farthing.units import from_gib
 
 app = typer.Typer(
@@ -57,6 +57,8 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    except BuildTimeout as error:  # of the original: what a candidate does is a rejection
+        raise BuildTimeout(f"the original {error}. {MORE_TIME}") from error
     (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
