@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from farthing.cli_render import artifact_folder, render
-from farthing.errors import DataError, FarthingError, JobError, MissingExtra
+from farthing.errors import MORE_TIME, BuildTimeout, DataError, FarthingError, JobError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +56,8 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    except BuildTimeout as error:  # of the original: what a candidate does is a rejection
+        raise BuildTimeout(f"the original {error}. {MORE_TIME}") from error
     (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
