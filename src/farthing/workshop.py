@@ -120,6 +120,7 @@ class Workshop:
             log=self.store.directory / f"{name}.log",
             max_rss_bytes=from_gib(limit_gib) if limit_gib else FREE_MEMORY_SHARE * psutil.virtual_memory().available,
             timeout_s=self.job.budget.trial_timeout_s,
+            told=lambda learning: self.progress("learning", {"learning": learning}),
         )
 
     # ------------------------------------------------------------ the original

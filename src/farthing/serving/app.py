@@ -1,18 +1,22 @@
 """The HTTP application (ASGI): every route, and what each refusal looks like."""
 
 import asyncio
-import json
 import math
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from farthing.errors import FarthingError
-from farthing.serving import open_inference, wire
+from farthing.serving import binary, open_inference, wire
+from farthing.serving.hang_ups import Watch
 from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_body
 from farthing.serving.metrics import Metrics
 from farthing.serving.scheduler import Refused
 from farthing.serving.version import Request, Version
+from farthing.serving.versions import Versions
 from farthing.types import Array
 
 Scope = Mapping[str, Any]
@@ -26,11 +30,15 @@ class Service:
     """What the routes speak to."""
 
     name: str
-    version: Version
+    versions: Versions
     metrics: Metrics
     limits: Limits
     deadline_s: float = math.inf  # of requests that bring none
     stopping: bool = False
+
+    @property
+    def version(self) -> Version:
+        return self.versions.stable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,11 +66,14 @@ class Service:
     async def _routed(
         self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
-        name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
-        if method == "POST" and path in (f"{name}/infer", f"{name}/versions/{self.version.name}/infer"):
+        name = f"/v2/models/{self.name}"
+        if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
+        for version in self.versions.open:
+            if method == "POST" and path == f"{name}/versions/{version.name}/infer":
+                return await self._infer(headers, receive, version)
         if method not in ("GET", "HEAD"):
             raise Refused(405 if path in self._pages() or path == "/v1/predict" else 404, f"{method} {path}: no such route")
         page = self._pages().get(path)
@@ -84,19 +95,21 @@ class Service:
             "/healthz": self._live,
             "/readyz": self._ready,
             "/metrics": lambda: (200, self.metrics.page(self), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}),
-            "/v1/models": lambda: _json(200, {"models": [self._model()]}),
+            "/v1/models": lambda: _json(200, {"models": [self._model(version) for version in self.versions.open]}),
             "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
             "/openapi.json": lambda: _json(200, openapi(self)),
             "/v2": lambda: _json(
-                200, {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": []}
+                200,
+                {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": ["binary_tensor_data"]},
             ),
             "/v2/health/live": self._live,
             "/v2/health/ready": self._ready,
             model: lambda: _json(200, described),
             f"{model}/ready": self._ready,
-            f"{model}/versions/{self.version.name}": lambda: _json(200, described),
-            f"{model}/versions/{self.version.name}/ready": self._ready,
         }
+        for version in self.versions.open:
+            pages[f"{model}/versions/{version.name}"] = lambda: _json(200, described)
+            pages[f"{model}/versions/{version.name}/ready"] = self._ready
         return pages
 
     # ------------------------------------------------------------ state
@@ -112,17 +125,17 @@ class Service:
         ready = not self.stopping and bool(self.version.pool.ready)
         return _json(200 if ready else 503, {"ready": ready, "name": self.name, "replicas": replicas})
 
-    def _model(self) -> dict[str, Any]:
-        manifest = self.version.artifact.manifest
+    def _model(self, version: Version) -> dict[str, Any]:
+        manifest = version.artifact.manifest
         return {
             "name": self.name,
-            "version": self.version.name,
+            "version": version.name,
             "runtime": str(manifest.deployment.build.runtime),
             "recipe": [str(step) for step in manifest.deployment.build.recipe],
             "deployment": str(manifest.deployment),
             "floors": [f"{c.metric}: {c.verdict}, falls by at most {c.upper_bound:.3g}" for c in manifest.certificates],
-            "predicted_usd_per_million": self.version.receipt.predicted_usd_per_million,
-            "ready": bool(self.version.pool.ready),
+            "predicted_usd_per_million": version.receipt.predicted_usd_per_million,
+            "ready": bool(version.pool.ready),
         }
 
     # ------------------------------------------------------------ answering
@@ -145,38 +158,37 @@ class Service:
             raise refused[0]
         return _json(200, {"answers": [self._one(result) for result in results]})
 
-    async def _infer(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes, dict[str, str]]:
-        body = wire.decoded(await read_body(headers, receive, self.limits))
+    async def _infer(
+        self, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """By the version that was named, or by whichever is to answer."""
+        body = binary.split(await read_body(headers, receive, self.limits), headers)
         items = open_inference.requests(body, self.version.artifact.pipeline)
-        rows = [_or_raise(result) for result in await self._answers(items, headers, receive)]
-        told = open_inference.response(self.name, self.version.name, body.get("id"), rows, self.version.artifact.pipeline)
-        return _json(200, told)
+        rows = [_or_raise(result) for result in await self._answers(items, headers, receive, version)]
+        by = version or (self.version if self.versions.rollout is None else None)  # None: it may have been either
+        told = open_inference.response(self.name, by.name if by else None, body.get("id"), rows, self.version.artifact.pipeline)
+        as_bytes = {
+            spec.name: np.stack([row[i] for row in rows])
+            for i, spec in enumerate(self.version.artifact.pipeline.outputs)
+            if binary.wanted(body, spec.name)
+        }
+        return (200, *binary.joined(told, as_bytes)) if as_bytes else _json(200, told)
 
-    async def _answers(self, items: Any, headers: Mapping[bytes, bytes], receive: Receive) -> list[list[Array] | Refused]:
+    async def _answers(
+        self, items: Any, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> list[list[Array] | Refused]:
         """All items at once; if the client hangs up meanwhile, their places are free again. Raises ClientGone."""
         request = Request(
             tenant=self.limits.tenant(headers) or "",
             deadline_s=_number(headers, b"x-deadline-ms", self.deadline_s * 1e3) / 1e3,
             priority=int(_number(headers, b"x-priority", 0)),
+            sticky=headers.get(b"x-sticky-key", b"").decode("latin-1") or str(random.random()),
         )
-        work = asyncio.gather(*(self._answer(item, request) for item in items))
-        gone = asyncio.ensure_future(_hangs_up(receive))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone
-            return list(work.result())
-        finally:
-            gone.cancel()
-            work.cancel()
-
-    async def _answer(self, item: tuple[Any, ...] | str, request: Request) -> list[Array] | Refused:
-        if isinstance(item, str):
-            return Refused(422, item)
-        try:
-            return await self.version.answer(item, request)
-        except Refused as refusal:
-            return refusal
+        answer = self.versions.answer if version is None else version.answer
+        with Watch(receive):
+            if len(items) == 1:
+                return [await _answered(answer, items[0], request)]
+            return await asyncio.gather(*(_answered(answer, item, request) for item in items))
 
     def _one(self, result: list[Array] | Refused) -> dict[str, Any]:
         if isinstance(result, Refused):
@@ -213,9 +225,15 @@ def openapi(service: Service) -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": info, "paths": {"/v1/predict": {"post": predict}, **pages}}
 
 
-async def _hangs_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _answered(
+    answer: Callable[[tuple[Any, ...], Request], Awaitable[list[Array]]], item: tuple[Any, ...] | str, request: Request
+) -> list[Array] | Refused:
+    if isinstance(item, str):
+        return Refused(422, item)
+    try:
+        return await answer(item, request)
+    except Refused as refusal:
+        return refusal
 
 
 def _or_raise(result: list[Array] | Refused) -> list[Array]:
@@ -245,11 +263,10 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, json.dumps(value, separators=(",", ":"), allow_nan=False).encode(), {"content-type": wire.JSON}
+    return status, wire.encoded(value), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in more.items()]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(b"content-length", b"%d" % len(body)), *((name.encode(), value.encode()) for name, value in more.items())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -25,6 +25,9 @@ class Options:
     certificate: Path | None = None  # TLS
     private_key: Path | None = None
     trust: bool = False
+    admin_port: int | None = None  # on this machine alone; None: versions cannot be changed
+    admin_keys: Path | None = None
+    state: Path | None = None  # what a restart goes on with
 
     def __post_init__(self) -> None:
         for name in ("drain_s", "body_mib", "most_waiting", "deadline_s"):
@@ -34,5 +37,9 @@ class Options:
             raise JobError(f"replicas = {self.replicas}: at least one is needed")
         if (self.certificate is None) != (self.private_key is None):
             raise JobError("certificate and private_key go together: give both, or neither")
+        if (self.admin_port is None) != (self.admin_keys is None):
+            raise JobError("admin_port and admin_keys go together: give both, or neither")
+        if self.state is not None and self.admin_port is None:
+            raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
         if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
             raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]

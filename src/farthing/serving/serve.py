@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import secrets
 import signal
@@ -15,9 +16,9 @@ from farthing.artifact import Artifact
 from farthing.errors import JobError, MissingExtra
 from farthing.serving.limits import Limits, read_keys
 from farthing.serving.options import Options
-from farthing.serving.receipt import Receipt
 
 RECEIPT_EVERY_S = 60.0
+YOUNG_OBJECTS = 10_000  # until the collector looks at them: a request makes a few dozen, nearly all of which end with it
 
 
 def serve(directory: Path, options: Options, tell: Callable[[str], None] = print) -> None:
@@ -27,53 +28,71 @@ def serve(directory: Path, options: Options, tell: Callable[[str], None] = print
     """
     loaded = artifact.load(directory, trust=options.trust)
     limits = Limits(body_bytes=int(options.body_mib * 2**20), keys=read_keys(options.keys) if options.keys else {})
-    with contextlib.suppress(KeyboardInterrupt), _listening(options) as listener:
-        asyncio.run(_serve(loaded, options, limits, listener, tell))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        listening(options.host, options.port) as listener,
+        asyncio.Runner(loop_factory=_loop()) as runner,
+    ):
+        runner.run(_serve(loaded, options, limits, listener, tell))
 
 
-def _listening(options: Options) -> socket.socket:
-    """Taken before anything is loaded, so that a port in use is told at once."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop where it is installed: it halves what a request costs."""
     try:
-        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Taken before anything is loaded, so that a port in use is told at once. Raises JobError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise JobError(f"cannot listen on {options.host}:{options.port} ({error.strerror}): choose another port") from error
+        raise JobError(f"cannot listen on {host}:{port} ({error.strerror}): choose another port") from error
 
 
 async def _serve(
     loaded: Artifact, options: Options, limits: Limits, listener: socket.socket, tell: Callable[[str], None]
 ) -> None:
     try:
-        import uvicorn
-
         from farthing.serving.app import Service
         from farthing.serving.metrics import Metrics
-        from farthing.serving.version import opened
+        from farthing.serving.standing import Standing
     except ImportError as error:
         raise MissingExtra("uvicorn", "serve") from error
-    async with opened(loaded, options, metrics := Metrics()) as version:
+    standing = await Standing.restored(loaded, options, metrics := Metrics(), tell)
+    try:
         service = Service(
             name=options.name or loaded.manifest.job_name,
-            version=version,
+            versions=standing.versions,
             metrics=metrics,
             limits=limits,
             deadline_s=options.deadline_s,
         )
-        server = _quiet(
-            uvicorn.Config(
-                service,
-                host=options.host,
-                port=options.port,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                ssl_certfile=options.certificate,
-                ssl_keyfile=options.private_key,
-                timeout_graceful_shutdown=max(1, math.ceil(options.drain_s)),
-            )
+        await _until_told(service, listener, options, standing)
+        tell(service.version.receipt.line())
+    finally:
+        await standing.close()
+
+
+def _http(application: Any, options: Options, *, tls: bool) -> Any:
+    import uvicorn
+
+    return _quiet(
+        uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,  # nothing here asks where a request comes from
+            ssl_certfile=options.certificate if tls else None,
+            ssl_keyfile=options.private_key if tls else None,
+            timeout_graceful_shutdown=max(1, math.ceil(options.drain_s)),
         )
-        await _until_told(server, listener, service, options, tell)
-        tell(version.receipt.line())
+    )
 
 
 def _quiet(config: Any) -> Any:
@@ -88,34 +107,45 @@ def _quiet(config: Any) -> Any:
     return Quiet(config)
 
 
-async def _until_told(
-    server: Any, listener: socket.socket, service: Any, options: Options, tell: Callable[[str], None]
-) -> None:
+async def _until_told(service: Any, listener: socket.socket, options: Options, standing: Any) -> None:
+    tell = standing.tell
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listening = asyncio.create_task(server.serve(sockets=[listener]))
-    told = asyncio.create_task(_receipts(service.version.receipt, tell))
+    servers = [_http(service, options, tls=True)]
+    sockets = [listener]
+    if options.admin_port is not None and options.admin_keys is not None:
+        from farthing.serving.admin import Admin
+
+        admin = Admin(versions=standing.versions, keys=read_keys(options.admin_keys), trust=options.trust)
+        servers.append(_http(admin, options, tls=False))
+        sockets.append(listening("127.0.0.1", options.admin_port))
+    running = [asyncio.create_task(server.serve(sockets=[own])) for server, own in zip(servers, sockets, strict=True)]
+    told = asyncio.create_task(_receipts(service, tell))
     stopping = asyncio.create_task(stop.wait())
-    while not server.started and not listening.done():
+    while not all(server.started for server in servers) and not any(task.done() for task in running):
         await asyncio.sleep(0.01)
-    if listening.done():
-        listening.result()
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it again would stop all requests for milliseconds
+    gc.set_threshold(YOUNG_OBJECTS)
     scheme, num_ready = "https" if options.certificate else "http", len(service.version.pool.ready)
     tell(f"serving {service.name} on {scheme}://{options.host}:{options.port}, {num_ready} replica(s) ready")
-    await asyncio.wait((stopping, listening), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     service.stopping = True  # readiness fails first; what comes meanwhile is still told so
-    await service.version.scheduler.drain(options.drain_s)
-    server.should_exit = True
+    await standing.versions.drain()
+    for server in servers:
+        server.should_exit = True
     for task in (told, stopping):
         task.cancel()
-    await asyncio.gather(listening, told, stopping, return_exceptions=True)
+    await asyncio.gather(*running, told, stopping, return_exceptions=True)
+    for task in running:
+        task.result()
 
 
-async def _receipts(receipt: Receipt, tell: Callable[[str], None]) -> None:
+async def _receipts(service: Any, tell: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(RECEIPT_EVERY_S)
-        tell(receipt.line())
+        tell(service.version.receipt.line())
 
 
 def new_key() -> str:

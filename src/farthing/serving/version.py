@@ -35,7 +35,7 @@ class Request:
     tenant: str = ""
     deadline_s: float = math.inf  # from now
     priority: int = 0
-    sticky: str = ""  # who always meets the same version; empty: each request is drawn by itself
+    sticky: str = ""  # equal ones meet the same version
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -87,6 +87,7 @@ async def opened(artifact: Artifact, options: Options, metrics: Metrics) -> Asyn
     settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss)
     async with pool(artifact.directory, deployment, settings, scheduler.wake) as replicas:
         scheduling = asyncio.create_task(scheduler.run(replicas))
+        await asyncio.sleep(0)  # it knows its replicas before anybody asks
         try:
             yield Version(artifact=artifact, name=name_of(artifact), pool=replicas, scheduler=scheduler, receipt=receipt)
         finally:

@@ -16,8 +16,8 @@ TABLE = np.random.default_rng(1).standard_normal((NUM_IDS, WIDTH)).astype(np.flo
 SERVICE = ServiceModel(coefficients=(1e-3, 1e-4, 0.0, 0.0), relative_error=0.0, host_s=0.0, threads=1, streams=1)
 
 
-def lookup(directory: Path, **deployment: object) -> Artifact:
-    """(batch, 4) int64 ids -> (batch, WIDTH) float32, saved in `directory / "artifact"`."""
+def lookup(directory: Path, *, name: str = "lookup", table: Array = TABLE, **deployment: object) -> Artifact:
+    """(batch, 4) int64 ids -> (batch, WIDTH) float32, saved in `directory / "artifact"`. Another `name`: another version."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -29,10 +29,10 @@ def lookup(directory: Path, **deployment: object) -> Artifact:
     ]
     graph = helper.make_graph(
         nodes,
-        "lookup",
+        name,
         [helper.make_tensor_value_info("ids", TensorProto.INT64, ("batch", 4))],
         [helper.make_tensor_value_info("mean", TensorProto.FLOAT, ("batch", WIDTH))],
-        [numpy_helper.from_array(TABLE, "table")],
+        [numpy_helper.from_array(table, "table")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), source / "model.onnx")
     pipeline = pipelines.write(
