@@ -145,6 +145,10 @@ def serve(
     admin_port: Annotated[int | None, typer.Option(help="on 127.0.0.1, to bring other versions in (default: none)")] = None,
     admin_keys: Annotated[Path | None, typer.Option(help="who may: a file as --keys, of its own")] = None,
     state: Annotated[Path | None, typer.Option(help="a file by which a restart knows which version is served")] = None,
+    cache: Annotated[str, typer.Option(help="where answers are kept for equal requests: none, memory, disk, redis")] = "none",
+    cache_mib: Annotated[float | None, typer.Option(help="of kept answers (default: the cache's own)")] = None,
+    cache_ttl_s: Annotated[float | None, typer.Option(help="so long an answer is given again (default: no limit)")] = None,
+    cache_at: Annotated[str | None, typer.Option(help="disk: its file; redis: its URL")] = None,
     engine: Annotated[
         str, typer.Option(help="local: this process and its replicas; ray: Ray Serve, scaled as planned")
     ] = "local",
@@ -155,7 +159,7 @@ def serve(
     trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
 ) -> None:
     """Serve an artifact over HTTP; what it costs is told beside what was planned."""
-    from farthing.serving import Options
+    from farthing.serving import Caching, Options
     from farthing.serving import serve as serve_artifact
 
     options = Options(
@@ -172,6 +176,7 @@ def serve(
         admin_port=admin_port,
         admin_keys=admin_keys,
         state=state,
+        caching=Caching(kind=cache, mib=cache_mib, ttl_s=cache_ttl_s, at=cache_at),
         trust=trust,
     )
     if engine != "local":

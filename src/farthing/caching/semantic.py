@@ -58,7 +58,8 @@ class Semantic:
       popular text is one wrong hit, and the rate among distinct texts, which was calibrated, bounds the rate per request.
     - A share of hits is shadowed by the model; when `watch` says that the budget is broken, there are no more hits.
 
-    `embed` gives one vector (width,) for a text, or None where it cannot, and the seconds of a core that it took; `differs` says whether two answers are different ones in the floor's sense.
+    `embed` gives one vector (width,) for a text, or None where it cannot, and the seconds of a core that it took; `differs`
+    says whether two answers are different ones in the floor's sense.
     """
 
     embed: Callable[[str], Awaitable[tuple[Array | None, float]]]
