@@ -45,6 +45,10 @@ class Metrics:
                 ("cache_is_on", "0: it costs more than it saves, or there is none"),
                 ("cache_bytes", "kept, of all versions"),
                 ("cache_failures", "reads and writes that the storage refused"),
+                ("semantic_hits", "requests that a like text's answer served"),
+                ("semantic_saved_usd", "net of embedding, looking and shadows"),
+                ("semantic_is_on", "0: beyond its budget, or not worth its cost, or there is none"),
+                ("semantic_wrong_bound", "wrong hits per request, upper bound"),
                 ("start_time_seconds", "when this server started, Unix time"),
             )
         }
@@ -86,6 +90,8 @@ class Metrics:
             told = receipt.cache()
             facts |= {f"cache_{name}": told[name] for name in ("hits", "misses", "shared", "saved_usd", "is_on")}
             facts |= {f"cache_{name}": told["usage"][name] for name in ("bytes", "failures")}
+            if (near := told["semantic"]) is not None:
+                facts |= {f"semantic_{name}": near[name] for name in ("hits", "saved_usd", "is_on", "wrong_bound")}
         for name, value in facts.items():
             self._gauges[name].set(float("nan") if value is None else value)
         return bytes(generate_latest(self.registry))

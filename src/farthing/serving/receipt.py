@@ -48,7 +48,7 @@ class Receipt:
 
     @property
     def usd(self) -> float:
-        looking_usd = self.cache()["spent_usd"] if self.cache is not None and self.usd_per_busy_s else 0.0
+        looking_usd = self.cache()["looking_usd"] if self.cache is not None and self.usd_per_busy_s else 0.0
         return self.busy_s * self.usd_per_busy_s + looking_usd + (time.monotonic() - self.started_s) * self.usd_per_s
 
     @property

@@ -60,11 +60,12 @@ async def _serve(
 ) -> None:
     try:
         from farthing.serving.app import Service
+        from farthing.serving.embedding import near
         from farthing.serving.metrics import Metrics
         from farthing.serving.standing import Standing
     except ImportError as error:
         raise MissingExtra("uvicorn", "serve") from error
-    async with stored(options.caching) as storage:
+    async with near(loaded, options) as neighbours, stored(options.caching, neighbours) as storage:
         standing = await Standing.restored(loaded, options, metrics := Metrics(), tell, storage)
         try:
             service = Service(

@@ -83,7 +83,12 @@ class Version:
         until_s = time.monotonic() + request.deadline_s
         try:
             answer = await front.ask(
-                item, tenant=request.tenant, patience_s=request.deadline_s, until_s=until_s, priority=request.priority
+                item,
+                text=item[0] if front.semantic is not None else None,
+                tenant=request.tenant,
+                patience_s=request.deadline_s,
+                until_s=until_s,
+                priority=request.priority,
             )
         except TimeoutError as error:
             raise Refused(504, "its deadline passed while an equal request was being answered") from error
