@@ -22,7 +22,7 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 ZIPF, CONNECTIONS = 1.0, 8
-TURNS = {"zipf": (9, 1_500), "once": (24, 500)}  # how many, of so many requests
+TURNS = {"zipf": (6, 1_500), "once": (16, 500)}  # of each pair of servers: how many, of so many requests
 WARM = 300
 
 
@@ -45,37 +45,52 @@ def _texts() -> list[str]:
 
 
 def _measured(folder: Path, stream: str, texts: list[str]) -> dict[str, Any]:
-    num_turns, size = TURNS[stream]
-    draw = np.random.default_rng(1)
-    chance = 1.0 / np.arange(1, len(texts) + 1) ** ZIPF
-    warm, texts = texts[:WARM], texts if stream == "zipf" else texts[WARM:]
-    servers = {"without": _started(folder), "with": _started(folder, "--cache", "memory")}
+    """Each pair of servers is started twice, in either order: two equal processes may differ by some percent for life."""
     turns: list[dict[str, Any]] = []
-    try:
-        for server in servers.values():
-            asyncio.run(_driven(server[1], warm))
-        for turn in range(num_turns):
-            picked = draw.choice(len(texts), size, p=chance[: len(texts)] / chance[: len(texts)].sum())
-            asked = [texts[i] for i in picked] if stream == "zipf" else texts[turn * size : (turn + 1) * size]
-            row: dict[str, Any] = {"was_on": _receipt(servers["with"][1])["cache"]["is_on"]}
-            for name in ("without", "with") if turn % 2 else ("with", "without"):
-                before = _receipt(servers[name][1])
-                row[name] = size / asyncio.run(_driven(servers[name][1], asked))
-                after = _receipt(servers[name][1])
-                row[f"{name}_usd"] = (after["usd"] - before["usd"]) / size * 1e6
-                row[f"{name}_kept"] = (after["num_from_cache"] - before["num_from_cache"]) / size
-            turns.append(row)
-        last = _receipt(servers["with"][1])
-    finally:
-        for process, _ in servers.values():
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+    for order in (("without", "with"), ("with", "without")):
+        more, last = _turns(folder, stream, texts, order)
+        turns += more
     ratios = {
         state: [float(q) for q in np.quantile([t["with"] / t["without"] for t in chosen], (0.5, 0.25, 0.75))]
         for state, chosen in (("on", [t for t in turns if t["was_on"]]), ("off", [t for t in turns if not t["was_on"]]))
         if chosen
     }
     return {"ratio": ratios, "turns": turns, "cache": last["cache"], "predicted": last["predicted_usd_per_million"]}
+
+
+def _turns(folder: Path, stream: str, texts: list[str], order: tuple[str, ...]) -> tuple[list[dict[str, Any]], Any]:
+    num_turns, size = TURNS[stream]
+    draw = np.random.default_rng(1)
+    warm, texts = texts[:WARM], texts if stream == "zipf" else texts[WARM:]
+    chance = 1.0 / np.arange(1, len(texts) + 1) ** ZIPF
+    servers = {name: _started(folder, *(("--cache", "memory") if name == "with" else ())) for name in order}
+    turns: list[dict[str, Any]] = []
+    try:
+        for _, port in servers.values():
+            asyncio.run(_driven(port, warm))
+        for turn in range(num_turns):
+            picked = draw.choice(len(texts), size, p=chance / chance.sum())
+            asked = [texts[i] for i in picked] if stream == "zipf" else texts[turn * size : (turn + 1) * size]
+            row: dict[str, Any] = {"was_on": _receipt(servers["with"][1])["cache"]["is_on"], "started": order}
+            for name in ("without", "with") if turn % 2 else ("with", "without"):
+                row |= _turn(name, servers[name][1], asked)
+            turns.append(row)
+        return turns, _receipt(servers["with"][1])
+    finally:
+        for process, _ in servers.values():
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def _turn(name: str, port: int, asked: list[str]) -> dict[str, float]:
+    before = _receipt(port)
+    rate = len(asked) / asyncio.run(_driven(port, asked))
+    after = _receipt(port)
+    return {
+        name: rate,
+        f"{name}_usd": (after["usd"] - before["usd"]) / len(asked) * 1e6,
+        f"{name}_kept": (after["num_from_cache"] - before["num_from_cache"]) / len(asked),
+    }
 
 
 def _started(folder: Path, *options: str) -> tuple["subprocess.Popen[str]", int]:
