@@ -7,6 +7,7 @@ import math
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def serve(directory: Path, options: Options, tell: Callable[[str], None] = print
 
     Raises ArtifactError for an artifact that was changed, BuildError if no replica can be started, MissingExtra, JobError.
     """
+    _check_tls(options)
     loaded = artifact.load(directory, trust=options.trust)
     limits = Limits(body_bytes=int(options.body_mib * 2**20), keys=read_keys(options.keys) if options.keys else {})
     with (
@@ -44,6 +46,18 @@ def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def _check_tls(options: Options) -> None:
+    """Raises JobError: before anything is loaded, and not by a traceback of the server."""
+    if options.certificate is None or options.private_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.certificate, options.private_key)
+    except OSError as error:  # SSLError is one
+        raise JobError(
+            f"TLS: {options.certificate} and {options.private_key} are no certificate and its private key in PEM: {error}"
+        ) from error
 
 
 def listening(host: str, port: int) -> socket.socket:
