@@ -227,3 +227,16 @@ def test_a_place_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database, but long enough to be read as one" * 100)
     with pytest.raises(StoreError, match="cannot serve as a cache"):
         Caching(kind="disk", at=str(tmp_path / "text")).opened()
+
+
+def test_what_is_asked_beside_traffic_is_fresh_and_not_kept(artifact: Artifact) -> None:
+    async def ask() -> None:
+        async with stored(Caching(kind="memory")) as storage, opened(artifact, Options(), Metrics(), storage) as version:
+            await version.answer((IDS[0],), Request(fresh=True))
+            await version.answer((IDS[0],), Request())
+            await version.answer((IDS[0],), Request(fresh=True))
+            assert version.receipt.num_cached == 0
+            await version.answer((IDS[0],), Request())
+            assert version.receipt.num_cached == 1
+
+    asyncio.run(ask())

@@ -38,6 +38,7 @@ class Request:
     tenant: str = ""
     deadline_s: float = math.inf  # from now
     priority: int = 0
+    fresh: bool = False  # by the model itself, and not kept
     sticky: str = ""  # equal ones meet the same version
 
 
@@ -53,7 +54,7 @@ class Version:
     async def answer(self, item: tuple[Any, ...], request: Request) -> list[Array]:
         """One array for each output. Raises Refused."""
         try:
-            if self.front is None:
+            if self.front is None or request.fresh:
                 outputs = await self._scheduled(item, request.deadline_s, request.priority)
             else:
                 outputs = await self._recalled(self.front, item, request)
