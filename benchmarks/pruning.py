@@ -1,15 +1,16 @@
 """Structured pruning: accuracy and real latency of a small ResNet at about 2 and 4 times fewer products, and of ResNet-20.
 
-    FARTHING_DATA=... python benchmarks/pruning.py WORK quality SEED | latency | report
+    FARTHING_DATA=... python benchmarks/pruning.py WORK quality SEED... | test | cifar | latency | report
 
 WORK keeps the trained model and every cut one: a run that was killed goes on where it was.
 
-Quality: a ResNet of three blocks, trained on TRAIN images of Fashion-MNIST; VALIDATION other images of its training set say
-what is called the best, the test set is told and decides nothing. Each cut is followed by nothing, by least squares on
-CALIBRATE images, or by EPOCHS epochs of learning from REPAIR images; Torch-Pruning alone gets the same epochs, images and
-optimizer.
-Latency: ResNet-20 for CIFAR-10 (pretrained; no images at hand, so no accuracy) and the Fashion-MNIST one, in eager PyTorch,
-ONNX Runtime and OpenVINO, all taking turns in one process with one thread.
+Quality: a ResNet of twenty layers, trained once on TRAIN images of Fashion-MNIST; VALIDATION other images of its training set
+say what is called the best, and `test` asks the test set once, when all is chosen. A cut is followed by nothing, by least squares
+on CALIBRATE images or on noise, or by EPOCHS epochs of learning; Torch-Pruning alone gets the same epochs, images and
+optimizer. A seed draws what is learned from in which order; the trained model and the images are those of seed 0.
+ResNet-20 for CIFAR-10 is pretrained, and no CIFAR-10 images are at hand: `cifar` tells how often a cut one answers as the whole
+one does on Fashion-MNIST's images, which says how much was changed, not how good it is.
+Latency: both, in eager PyTorch, ONNX Runtime and OpenVINO, all taking turns in one process with one thread.
 """
 
 import gzip
@@ -42,15 +43,14 @@ from farthing.types import Array, Context, Dataset, Pipeline, TensorSpec
 
 DATA = Path(os.environ.get("FARTHING_DATA", "data"))
 RESULTS = Path(__file__).parent / "results" / "pruning.json"
-TRAIN, VALIDATION, CALIBRATE = 12000, 4000, 256
-REPAIR = 6000  # of the TRAIN images: what a cut model learns from
-EPOCHS, RATE, TEACHER_EPOCHS, TEACHER_RATE = 2, 1e-3, 6, 3e-3
-RATIOS = {"2x": 0.3, "4x": 0.5}  # of the Fashion-MNIST ResNet, whose residual stream is cut too
+TRAIN, VALIDATION, CALIBRATE = 54000, 5700, 256
+EPOCHS, RATE, TEACHER_EPOCHS, TEACHER_RATE = 3, 1e-3, 20, 3e-3
+RATIOS = {"2x": 0.3, "4x": 0.5}  # of the Fashion-MNIST ResNet, whose residual stream is cut too: widths 8, 24, 48 and 8, 16, 32
+THEIR_RATIOS = {"2x": 0.25, "4x": 0.5}  # with these Torch-Pruning, which rounds down to 8, leaves the same widths
 INNER_RATIOS = {"2x": 0.5, "4x": 0.75}  # of ResNet-20, whose shortcuts pad: only channels inside a block go
-IMPORTANCES = ("l1", "l2", "taylor", "activation")
-ITERATIONS = 3
+IMPORTANCES = ("l2", "taylor")
 RIDGES = (1e-3, 1e-2, 1e-1)
-BATCH_SIZES, ROUNDS = (1, 32), 30
+BATCH_SIZES, ROUNDS = (1, 32), 60
 RUNTIMES = {"torch_eager": "torch", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
@@ -92,31 +92,33 @@ class ResNet(nn.Module):
 def main(work: Path, what: str, *seeds: str) -> None:
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
+    splits = fashion()
+    original = kept(work / "original", lambda folder: trained(splits["train"], folder))
     for seed in seeds:
-        quality(work / f"seed{seed}", int(seed))
+        quality(work / f"seed{seed}", int(seed), original, splits)
+    if what == "test":
+        test(work, splits["test"])
+    if what == "cifar":
+        (work / "cifar.json").write_text(json.dumps(agreement(work, splits), indent=1))
     if what == "latency":
         (work / "latency.json").write_text(json.dumps(latency(work), indent=1))
     if what == "report":
-        runs = {file.parent.name: json.loads(file.read_text()) for file in sorted(work.glob("seed*/quality.json"))}
-        facts = {"quality": runs, "latency": json.loads((work / "latency.json").read_text())}
-        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+        names = ("test", "cifar", "latency")
+        RESULTS.write_text(
+            json.dumps({name: json.loads((work / f"{name}.json").read_text()) for name in names}, indent=1) + "\n"
+        )
 
 
-def quality(work: Path, seed: int) -> None:
+def quality(work: Path, seed: int, original: Pipeline, splits: dict[str, Dataset]) -> None:
     work.mkdir(exist_ok=True)
-    splits = fashion(seed)
-    repair = splits["train"].take(np.arange(REPAIR))
-    original = kept(work / "original", lambda folder: trained(splits["train"], folder, seed))
-    context = Context(
-        calibration=tuple(pipelines.feeds_of(original, splits["calibrate"].requests[:64], 16)),
-        calibrate=splits["calibrate"],
-        train=repair,
-        original=original,
-        seed=seed,
-    )
+    train, calibrate = splits["train"], splits["calibrate"]
+    images = tuple(pipelines.feeds_of(original, calibrate.requests, 32))
+    context = Context(calibration=images, calibrate=calibrate, train=train, original=original, seed=seed)
+    noise = replace(context, calibration=tuple(pipelines.synthetic(original, 32, 1, seed + k) for k in range(8)))
+    distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=TRAIN)
 
     def tell(name: str, model: Pipeline) -> None:
-        told(work, splits, name, model)
+        told(work, splits["validation"], name, model)
 
     tell("original", original)
     for level, ratio in RATIOS.items():
@@ -124,28 +126,56 @@ def quality(work: Path, seed: int) -> None:
             name = f"{level} {importance}"
             cut = step(work, name, PruneChannels(ratio=ratio, importance=importance), original, context)
             tell(name, cut)
-            tell(f"{name} + reconstruct", step(work, f"{name} reconstruct", Reconstruct(), cut, context))
-            distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=REPAIR)
-            tell(f"{name} + distil", step(work, f"{name} distil", distil, cut, context))
-        alone = kept(work / f"{level} alone", lambda folder, r=ratio: torch_pruning_alone(original, r, repair, folder, seed))
+            for ridge in RIDGES:
+                solved = f"{name} + reconstruct({ridge:g})"
+                tell(solved, step(work, solved, Reconstruct(ridge=ridge), cut, context))
+            tell(f"{name} + distil", step(work, f"{name} + distil", distil, cut, context))
+        at_once = pipelines.read(work / f"{level} l2")
+        tell(f"{level} l2 + reconstruct on noise", step(work, f"{level} noise", Reconstruct(), at_once, noise))
+        alone = kept(work / f"{level} alone", lambda folder, at=level: torch_pruning_alone(original, at, train, folder, seed))
         tell(f"{level} Torch-Pruning alone + fine-tuning", alone)
-    for level, ratio in RATIOS.items():
-        known = json.loads((work / "quality.json").read_text())
-        best = max(IMPORTANCES, key=lambda i: known[f"{level} {i} + distil"]["validation"])
-        gradual = PruneChannels(ratio=ratio, importance=best, iterations=ITERATIONS)
-        cut = step(work, f"{level} {best} {ITERATIONS}", gradual, original, context)
-        tell(f"{level} best, {ITERATIONS} cuts", cut)
-        distil = Distil(epochs=EPOCHS, learning_rate=RATE, num_items=REPAIR)
-        tell(splits, f"{level} best, {ITERATIONS} cuts + distil", step(work, f"{level} {best} it distil", distil, cut, context))
-        at_once = pipelines.read(work / f"{level} {best}")
-        for ridge in RIDGES:
-            solved = step(work, f"{level} ridge {ridge:g}", Reconstruct(ridge=ridge), at_once, context)
-            tell(f"{level} best + reconstruct(ridge={ridge:g})", solved)
+
+
+def test(work: Path, asked: Dataset) -> None:
+    """Every model that was told of, on the test set; which is called the best was chosen on validation."""
+    found: dict[str, Any] = {}
+    for file in sorted(work.glob("seed*/quality.json")):
+        found[file.parent.name] = json.loads(file.read_text())
+        for name, facts in found[file.parent.name].items():
+            facts["test"] = accuracy(pipelines.read(Path(facts.pop("folder"))), asked)
+    (work / "test.json").write_text(json.dumps(found, indent=1))
+    for name in found["seed0"]:
+        values = {part: [run[name][part] for run in found.values() if name in run] for part in ("validation", "test")}
+        spread = {part: f"{statistics.mean(v):.4f} [{min(v):.4f}, {max(v):.4f}]" for part, v in values.items()}
+        print(name, f"{found['seed0'][name]['macs'] / 1e6:.2f}M", len(values["test"]), spread)
+
+
+def agreement(work: Path, splits: dict[str, Dataset]) -> dict[str, Any]:
+    """ResNet-20 cut without any CIFAR-10 image: how often it answers as before on images of something else, by what solved it."""
+    original = resnet20(work)
+    asked, calibrate = colored(splits["test"]), colored(splits["calibrate"])
+    sources = {
+        "noise": tuple(pipelines.synthetic(original, 32, 1, seed) for seed in range(8)),
+        "images": tuple(pipelines.feeds_of(original, calibrate.requests, 32)),
+    }
+    module, found = torch_form.load(original), dict[str, Any]()
+    before = answers(module, asked)
+    for level, ratio in INNER_RATIOS.items():
+        for source, feeds in sources.items():
+            context = Context(calibration=feeds, calibrate=calibrate, original=original)
+            cut = step(work, f"ResNet-20 {level}", PruneChannels(ratio=ratio), original, context)
+            solved = step(work, f"ResNet-20 {level} {source}", Reconstruct(), cut, context)
+            models = {f"{level} l2": cut, f"{level} l2 + reconstruct on {source}": solved}
+            for name, model in models.items():
+                same = float((answers(torch_form.load(model), asked) == before).mean())
+                found[name] = {"macs": macs(model), "answers_as_before": same}
+                print(name, found[name], flush=True)
+    return found | {"whole": {"macs": macs(original)}}
 
 
 def latency(work: Path) -> dict[str, Any]:
     """Medians over ROUNDS rounds in which every model, runtime and batch size takes its turn: wall and processor time."""
-    nets = {"Fashion-MNIST": (pipelines.read(work / "seed0" / "original"), RATIOS), "ResNet-20": (resnet20(work), INNER_RATIOS)}
+    nets = {"Fashion-MNIST": (pipelines.read(work / "original"), RATIOS), "ResNet-20": (resnet20(work), INNER_RATIOS)}
     sessions: dict[tuple[str, str, str], tuple[Session, Pipeline]] = {}
     facts: dict[str, Any] = {}
     for net, (original, ratios) in nets.items():
@@ -155,6 +185,8 @@ def latency(work: Path) -> dict[str, Any]:
         for level, ratio in ratios.items():
             cut = step(work, f"{net} {level} timed", PruneChannels(ratio=ratio), original, context)
             models |= {level: cut, f"{level}, fused": step(work, f"{net} {level} fused", Fuse(), cut, context)}
+            if net == "Fashion-MNIST":
+                models[f"{level}, Torch-Pruning"] = pipelines.read(work / "seed0" / f"{level} alone")
         facts[net] = {name: {"macs": macs(model), "bytes": model.path.stat().st_size} for name, model in models.items()}
         for name, model in models.items():
             for runtime, form in RUNTIMES.items():
@@ -193,23 +225,23 @@ def timed(sessions: dict[tuple[str, str, str], tuple[Session, Pipeline]]) -> dic
     }
 
 
-def trained(train: Dataset, folder: Path, seed: int) -> Pipeline:
-    torch.manual_seed(seed)
-    module = ResNet(1, 2, 1, pads=False)
-    learn(module, train, Schedule(epochs=TEACHER_EPOCHS, learning_rate=TEACHER_RATE, seed=seed))
+def trained(train: Dataset, folder: Path) -> Pipeline:
+    torch.manual_seed(0)
+    module = ResNet(1, 2, 3, pads=False)
+    schedule = Schedule(epochs=TEACHER_EPOCHS, patience=TEACHER_EPOCHS, batch_size=64, learning_rate=TEACHER_RATE)
+    learn(module, train, schedule, flips=True)
     inputs = (TensorSpec(name="image", dtype="float32", shape=("batch", 1, 28, 28)),)
     return torch_form.snapshot(module, inputs, {"image": np.zeros((2, 1, 28, 28), np.float32)}, folder)
 
 
-def torch_pruning_alone(original: Pipeline, ratio: float, train: Dataset, folder: Path, seed: int) -> Pipeline:
+def torch_pruning_alone(original: Pipeline, level: str, train: Dataset, folder: Path, seed: int) -> Pipeline:
     """Its own pruner as its manual shows it, with its group magnitude, then cross entropy on the same images and epochs."""
     module = torch_form.load(original).requires_grad_(True)
-    example = torch.zeros(2, 1, 28, 28)
     pruner = torch_pruning.pruner.MagnitudePruner(
         module,
-        example,
+        torch.zeros(2, 1, 28, 28),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio,
+        pruning_ratio=THEIR_RATIOS[level],
         ignored_layers=[module.linear],
         round_to=8,
     )
@@ -218,16 +250,20 @@ def torch_pruning_alone(original: Pipeline, ratio: float, train: Dataset, folder
     return torch_form.derive(module, original, folder, original.traits)
 
 
-def learn(module: nn.Module, train: Dataset, schedule: Schedule) -> None:
+def learn(module: nn.Module, train: Dataset, schedule: Schedule, *, flips: bool = False) -> None:
+    """Cross entropy; with `flips`, half of the images are mirrored."""
     images, labels = torch.from_numpy(np.asarray(train.columns[0])), torch.from_numpy(np.asarray(train.labels))
 
     def loss(asked: nn.Module, items: Array) -> torch.Tensor:
-        return nn.functional.cross_entropy(asked(images[items]).float(), labels[items])
+        seen = images[items]
+        if flips and asked.training:
+            seen = torch.where(torch.rand(len(seen), 1, 1, 1) < 0.5, seen, seen.flip(3))
+        return nn.functional.cross_entropy(asked(seen).float(), labels[items])
 
     fit(module, loss, np.ones(len(labels)), schedule=schedule)
 
 
-def fashion(seed: int) -> dict[str, Dataset]:
+def fashion() -> dict[str, Dataset]:
     def read(name: str, offset: int) -> Array:
         with gzip.open(DATA / "fashion-mnist" / name) as file:
             return np.frombuffer(file.read(), np.uint8, offset=offset)
@@ -237,10 +273,16 @@ def fashion(seed: int) -> dict[str, Dataset]:
         return Dataset(columns=(pixels,), labels=labels.astype(np.int64))
 
     known = split(read("train-images-idx3-ubyte.gz", 16), read("train-labels-idx1-ubyte.gz", 8))
-    order, cuts = np.random.default_rng(seed).permutation(len(known)), np.cumsum([TRAIN, VALIDATION, CALIBRATE])
+    order, cuts = np.random.default_rng(0).permutation(len(known)), np.cumsum([TRAIN, VALIDATION, CALIBRATE])
     parts = zip(("train", "validation", "calibrate"), np.split(order, cuts), strict=False)
     test = split(read("t10k-images-idx3-ubyte.gz", 16), read("t10k-labels-idx1-ubyte.gz", 8))
     return {name: known.take(part) for name, part in parts} | {"test": test}
+
+
+def colored(grey: Dataset) -> Dataset:
+    """The same images with a border of two pixels and three equal colors, which is what ResNet-20 reads."""
+    pixels = np.pad(np.asarray(grey.columns[0]), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    return Dataset(columns=(np.repeat(pixels, 3, axis=1),), labels=grey.labels)
 
 
 def resnet20(work: Path) -> Pipeline:
@@ -275,20 +317,25 @@ def converted(folder: Path, model: Pipeline, form: str, context: Context) -> Pip
     return kept(folder, lambda place: conversion().convert(model, place, context))
 
 
-def told(work: Path, splits: dict[str, Dataset], name: str, model: Pipeline) -> None:
-    """Accuracy on validation and test, with the products of one image; kept in WORK."""
+def told(work: Path, asked: Dataset, name: str, model: Pipeline) -> None:
+    """Accuracy on the validation images, with the products of one image; kept in WORK."""
     file = work / "quality.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     if name in before:
         return
-    module, found = torch_form.load(model), {"macs": macs(model)}
-    for part in ("validation", "test"):
-        images = torch.from_numpy(np.asarray(splits[part].columns[0]))
-        with torch.no_grad():
-            answers = torch.cat([module(images[i : i + 500]).argmax(1) for i in range(0, len(images), 500)])
-        found[part] = float((answers.numpy() == splits[part].labels).mean())
+    found = {"macs": macs(model), "validation": accuracy(model, asked), "folder": str(model.directory)}
     print(f"{name}: {found}", flush=True)
     file.write_text(json.dumps(before | {name: found}, indent=1))
+
+
+def accuracy(model: Pipeline, asked: Dataset) -> float:
+    return float((answers(torch_form.load(model), asked) == asked.labels).mean())
+
+
+def answers(module: Any, asked: Dataset) -> Array:
+    images = torch.from_numpy(np.asarray(asked.columns[0]))
+    with torch.no_grad():
+        return torch.cat([module(images[i : i + 500]).argmax(1) for i in range(0, len(images), 500)]).numpy()
 
 
 def macs(model: Pipeline) -> float:
