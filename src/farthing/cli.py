@@ -4,12 +4,12 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from farthing.errors import ArtifactError, DataError, FarthingError, MissingExtra
-from farthing.units import from_gib
+from farthing.cli_render import artifact_folder, render
+from farthing.errors import MORE_TIME, BuildTimeout, DataError, FarthingError, JobError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,10 +18,10 @@ app = typer.Typer(
     help="Find the cheapest way to run the model you have, and prove that nothing was lost on the way.",
 )
 
-render = typer.Typer(no_args_is_help=True, help="Write an artifact down for machinery that is not ours.")
 app.add_typer(render, name="render")
 
 NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = SLO_BROKEN = 3
+NOT_SHOWN = 3
 VOID = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
@@ -57,6 +57,8 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    except BuildTimeout as error:  # of the original: what a candidate does is a rejection
+        raise BuildTimeout(f"the original {error}. {MORE_TIME}") from error
     (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
@@ -84,7 +86,7 @@ def verify(
     """Open an artifact in a clean process, check every digest, and measure quality and speed again."""
     from farthing.artifact import verify as verify_artifact
 
-    verdict = verify_artifact(_artifact(artifact), trust=trust)
+    verdict = verify_artifact(artifact_folder(artifact), trust=trust)
     for check in verdict.checks:
         word = {True: "PASS", False: "FAIL", None: "not judged"}[check.passed]
         typer.echo(f"{word:>10}  {check.name}: {check.detail}")
@@ -106,11 +108,53 @@ def predict(
         wrong = "is a folder" if inputs.is_dir() else "does not exist"
         raise DataError(f"{inputs} {wrong}: give a file of JSON Lines, one request a line")
     answered = False
-    for answer in predict_artifact(_artifact(artifact), inputs, trust=trust):
+    for answer in predict_artifact(artifact_folder(artifact), inputs, trust=trust):
         typer.echo(json.dumps(answer.tolist()))
         answered = True
     if not answered:
         raise DataError(f"{inputs} holds no requests: write one a line, as JSON")
+
+
+@app.command()
+def calibrate(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved: a model of texts")],
+    texts: Annotated[Path, typer.Option(help="JSON Lines: held-out traffic, in its order")],
+    embedder: Annotated[Path, typer.Option(help="an artifact that gives one vector for a text")],
+    budget: Annotated[float, typer.Option(help="wrong hits per request that may be, e.g. 0.02")],
+    max_entries: Annotated[int, typer.Option(help="of the cache: the bound holds up to this size")] = 3_000,
+    confidence: Annotated[float, typer.Option(help="of the bound")] = 0.95,
+    metric: Annotated[str | None, typer.Option(help="by which two answers differ (default: the first floor's)")] = None,
+    tolerance: Annotated[float, typer.Option(help="so far below its best is not different yet")] = 0.0,
+    verify: Annotated[Path | None, typer.Option(help='JSON Lines {"text": ..., "label": ...}: certify cache and model')] = None,
+    original: Annotated[
+        Path | None, typer.Option(help="with --verify: what the floor counts from (default: the model)")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="for `farthing serve --semantic`")] = Path("semantic.json"),
+    trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
+) -> None:
+    """How alike two texts must be to share an answer. Exit code 3: no threshold could be shown to keep the budget."""
+    from farthing import calibration
+    from farthing.artifact import load
+    from farthing.calibration import record as records
+    from farthing.calibration.threshold import Terms
+
+    if original is not None and verify is None:
+        raise JobError("--original: without effect, since nothing is certified; give --verify too")
+    model, other = load(artifact_folder(artifact), trust=trust), load(artifact_folder(embedder), trust=trust)
+    source = None if original is None else load(artifact_folder(original), trust=trust)
+    asked = calibration.Asked(model=model, embedder=other, metric=metric, tolerance=tolerance, verify=verify, original=source)
+    terms = Terms(budget=budget, max_entries=max_entries, alpha=1.0 - confidence)
+    found, record = calibration.calibrated(asked, texts, terms)
+    typer.echo(found.reason)
+    if record is None:
+        raise typer.Exit(NOT_SHOWN)
+    for one in record.certificates:
+        typer.echo(
+            f"cache and model together against {one['against']}: {one['metric']} {one['verdict']}, falls by {one['drop']:.3g}, "
+            f"at most {one['upper_bound']:.3g} of {one['max_drop']:.3g} allowed ({one['num_hits']} of {one['num_texts']} hit)"
+        )
+    records.write(record, out)
+    typer.echo(f"written: {out}")
 
 
 @app.command()
@@ -123,7 +167,7 @@ def gate(
     from farthing import spec
     from farthing.artifact import gate as gate_artifact
 
-    code, markdown = gate_artifact(_artifact(artifact), spec.read_floors(job), trust=trust)
+    code, markdown = gate_artifact(artifact_folder(artifact), spec.read_floors(job), trust=trust)
     typer.echo(markdown)
     raise typer.Exit(code)
 
@@ -143,10 +187,26 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM)")] = None,
     private_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM)")] = None,
     max_rss_gib: Annotated[float | None, typer.Option(help="a replica that grows past it is drained and started anew")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="on 127.0.0.1, to bring other versions in (default: none)")] = None,
+    admin_keys: Annotated[Path | None, typer.Option(help="who may: a file as --keys, of its own")] = None,
+    state: Annotated[Path | None, typer.Option(help="a file by which a restart knows which version is served")] = None,
+    cache: Annotated[str, typer.Option(help="where answers are kept for equal requests: none, memory, disk, redis")] = "none",
+    cache_mib: Annotated[float | None, typer.Option(help="of kept answers (default: the cache's own)")] = None,
+    cache_ttl_s: Annotated[float | None, typer.Option(help="so long an answer is given again (default: no limit)")] = None,
+    cache_at: Annotated[str | None, typer.Option(help="disk: its file; redis: its URL")] = None,
+    semantic: Annotated[Path | None, typer.Option(help="also answer like texts: what `farthing calibrate` wrote")] = None,
+    embedder: Annotated[Path | None, typer.Option(help="the artifact that --semantic was calibrated with")] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this process and its replicas; ray: Ray Serve, scaled as planned")
+    ] = "local",
+    peak_per_s: Annotated[float | None, typer.Option(help="ray: requests per second at the peak (default: as planned)")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="ray: address of a running cluster (default: one is started here)")
+    ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
 ) -> None:
     """Serve an artifact over HTTP; what it costs is told beside what was planned."""
-    from farthing.serving import Options
+    from farthing.serving import Caching, Options
     from farthing.serving import serve as serve_artifact
 
     options = Options(
@@ -160,9 +220,39 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         max_rss_gib=max_rss_gib,
+        admin_port=admin_port,
+        admin_keys=admin_keys,
+        state=state,
+        caching=Caching(kind=cache, mib=cache_mib, ttl_s=cache_ttl_s, at=cache_at, semantic=semantic, embedder=embedder),
         trust=trust,
     )
-    serve_artifact(_artifact(artifact), options, tell=typer.echo)
+    if engine != "local":
+        _by_engine(engine, artifact_folder(artifact), options, peak_per_s=peak_per_s, cluster=cluster)
+        return
+    if peak_per_s is not None or cluster is not None:
+        raise JobError("--peak-per-s and --cluster: without effect on one machine; leave them out, or give --engine ray")
+    serve_artifact(artifact_folder(artifact), options, tell=typer.echo)
+
+
+def _by_engine(engine: str, directory: Path, options: Any, *, peak_per_s: float | None, cluster: str | None) -> None:
+    """What `options` say beyond address, draining and trust only this machine's server can do: refused, not ignored."""
+    from dataclasses import fields
+
+    from farthing import plugins
+    from farthing.artifact import load
+    from farthing.engines.base import Address, Engine
+    from farthing.serving import Options
+    from farthing.sizing import Load
+    from farthing.types import MemberRef
+
+    known = Options(host=options.host, port=options.port, drain_s=options.drain_s, trust=options.trust)
+    idle = [field.name for field in fields(Options) if getattr(options, field.name) != getattr(known, field.name)]
+    if idle:
+        raise JobError(f"{', '.join(idle)}: without effect with --engine {engine}; leave them out")
+    knobs = () if cluster is None else (("address", cluster),)
+    carrier = plugins.make(Engine, MemberRef(name=engine, knobs=knobs))  # type: ignore[type-abstract]
+    address = Address(host=options.host, port=options.port, drain_s=options.drain_s, load=Load(peak_per_s=peak_per_s))
+    carrier.serve(load(directory, trust=options.trust), address, tell=typer.echo)
 
 
 @app.command()
@@ -246,70 +336,6 @@ def bench(
     raise typer.Exit(VOID if last.void else SLO_BROKEN if last.slo_kept is False else 0)
 
 
-@render.command()
-def container(
-    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
-    out: Annotated[Path, typer.Option(help="the folder to write into")],
-    image: Annotated[str | None, typer.Option(help="the image's name (default: JOB:VERSION)")] = None,
-    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
-    memory_gib: Annotated[float | None, typer.Option(help="of the process with the model (default: as measured)")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="a model that is a pickle")] = False,
-) -> None:
-    """A container file: slim, no root, built only from this very artifact."""
-    from farthing.rendering import Place
-    from farthing.rendering import render as render_artifact
-    from farthing.sizing import Load
-
-    load = Load(memory_bytes=None if memory_gib is None else from_gib(memory_gib))
-    place = Place(image=image, drain_s=drain_s, load=load)
-    for path in render_artifact("container", _artifact(artifact), out, place, trust=trust):
-        typer.echo(path)
-
-
-@render.command()
-def kubernetes(
-    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
-    out: Annotated[Path, typer.Option(help="the folder to write into")],
-    namespace: Annotated[str, typer.Option(help="where it goes")] = "default",
-    image: Annotated[str | None, typer.Option(help="as pushed (default: JOB:VERSION)")] = None,
-    name: Annotated[str | None, typer.Option(help="of the objects (default: the job's)")] = None,
-    scaler: Annotated[str, typer.Option(help="hpa (on CPU), keda (on busy streams and queue) or none")] = "hpa",
-    prometheus: Annotated[str | None, typer.Option(help="URL of the server that KEDA asks")] = None,
-    monitor: Annotated[bool, typer.Option(help="write a ServiceMonitor")] = True,
-    rate_per_s: Annotated[float | None, typer.Option(help="mean requests per second (default: the plan's)")] = None,
-    peak_per_s: Annotated[float | None, typer.Option(help="the most requests per second (default: twice the mean)")] = None,
-    headroom: Annotated[float, typer.Option(help="share of each replica kept free")] = 0.2,
-    spare: Annotated[int, typer.Option(help="replicas beyond the need")] = 0,
-    drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
-    memory_gib: Annotated[float | None, typer.Option(help="of the process with the model (default: as measured)")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="a model that is a pickle")] = False,
-) -> None:
-    """Deployment, Service, scaler, disruption budget, monitor; each number says where it comes from."""
-    from farthing.rendering import Place
-    from farthing.rendering import render as render_artifact
-    from farthing.sizing import Load
-
-    load = Load(
-        rate_per_s=rate_per_s,
-        peak_per_s=peak_per_s,
-        headroom=headroom,
-        spare=spare,
-        memory_bytes=None if memory_gib is None else from_gib(memory_gib),
-    )
-    place = Place(
-        namespace=namespace,
-        image=image,
-        name=name,
-        scaler=scaler,
-        prometheus=prometheus,
-        monitored=monitor,
-        drain_s=drain_s,
-        load=load,
-    )
-    for path in render_artifact("kubernetes", _artifact(artifact), out, place, trust=trust):
-        typer.echo(path)
-
-
 def _terminate(*_: object) -> None:
     raise Terminated
 
@@ -346,19 +372,6 @@ def _explained(method: str, folder: Path) -> str:
 
     record = folder / "decision.json"
     return explanation(method, json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None)
-
-
-def _artifact(path: Path) -> Path:
-    """`path`, unless it is the folder of a run, in which the artifact lies."""
-    if (path / "journal.jsonl").is_file():
-        if (path / "artifact").is_dir():
-            raise ArtifactError(f"{path} is the folder of a run. Its artifact is {path / 'artifact'}: name that")
-        raise ArtifactError(
-            f"{path} is the folder of a run that packed no artifact. Its report.html, if it has ended, says why"
-        )
-    if not path.is_dir():
-        raise ArtifactError(f"{path} {'is a file' if path.exists() else 'does not exist'}: name a folder that `optimize` saved")
-    return path
 
 
 def main() -> None:

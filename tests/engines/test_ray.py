@@ -114,16 +114,6 @@ def test_other_requests(replica, method, path, body, status):
     assert told(replica, body, path, method)[0] == status
 
 
-SERVER = """
-import sys
-from pathlib import Path
-from farthing import artifact
-from farthing.engines.base import Address
-from farthing.engines.ray import Ray
-Ray().serve(artifact.load(Path(sys.argv[1])), Address(port=int(sys.argv[2])), lambda line: print(line, flush=True))
-"""
-
-
 def asked(port, path, value=None):
     data = None if value is None else json.dumps(value).encode()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=30) as response:
@@ -138,7 +128,7 @@ def test_the_same_artifact_on_ray_serve_answers_alike(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-c", SERVER, str(directory), str(port)]
+    command = [sys.executable, "-m", "farthing.cli", "serve", str(directory), "--engine", "ray", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as server:
         said = []
         for line in server.stdout:
@@ -154,3 +144,17 @@ def test_the_same_artifact_on_ray_serve_answers_alike(tmp_path):
         rest = server.stdout.read()
         assert server.wait(60) == 0, rest
     np.testing.assert_allclose([each["answer"] for each in answers], expected(directory, tmp_path), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, why",
+    [
+        (["--engine", "ray", "--replicas", "3", "--keys", "x"], "replicas, keys: without effect with --engine ray"),
+        (["--peak-per-s", "100"], "without effect on one machine"),
+        (["--engine", "rey"], "Did you mean 'ray'?"),
+    ],
+)
+def test_what_has_no_effect_is_refused(options, why, directory):
+    command = [sys.executable, "-m", "farthing.cli", "serve", str(directory), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and why in done.stderr

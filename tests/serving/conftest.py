@@ -1,5 +1,6 @@
 """One small artifact, and a server of it in a process of its own."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -49,8 +50,12 @@ class Server:
     def replicas(self) -> list[int]:
         """Processes of the replicas."""
         listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True).stdout
-        commands = {int(pid): Path(f"/proc/{pid.strip()}/cmdline").read_bytes() for pid in listed.split()}
-        return [pid for pid, command in commands.items() if b"farthing.pooling.replica" in command]
+        found = []
+        for pid in listed.split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                if b"farthing.pooling.replica" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
 
     def until(self, what: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
@@ -79,8 +84,11 @@ def serving(directory: Path, *options: str) -> Iterator[Server]:
     server = Server(process, port)
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("serving "), line + process.stdout.read()
+        told = []
+        while not told or not told[-1].startswith("serving "):
+            line = process.stdout.readline()
+            assert line, "".join(told)
+            told.append(line)
         yield server
     finally:
         if process.poll() is None:

@@ -10,6 +10,7 @@ import pytest
 
 from farthing.batching import BatchPolicy
 from farthing.pooling import BatchFailed, ReplicaLost
+from farthing.pooling.outliers import Outliers
 from farthing.results import ServiceModel
 from farthing.routers.least_loaded import LeastLoaded
 from farthing.serving.scheduler import Refused, Scheduler
@@ -21,15 +22,21 @@ SERVICE = ServiceModel(coefficients=(0.01, 0.001, 0.0, 0.0), relative_error=0.0,
 class Slots:
     """A pool of one replica whose batches end when they are released; it notes what it is given."""
 
-    def __init__(self, slots=1, fails=lambda values: None):
-        self.replica = SimpleNamespace(name="r", slots=slots, waiting={}, free=slots)
-        self.ready, self.batches, self.fails = [self.replica], [], fails
+    def __init__(self, slots=1, fails=lambda values: None, names="r"):
+        self.ready = [SimpleNamespace(name=name, slots=slots, waiting={}, free=slots, alone=False) for name in names]
+        self.batches, self.fails, self.blamed = [], fails, []
+        self.outliers, self.blame, self.ready_in_s = Outliers(), self.blamed.append, math.inf
         self.hold = asyncio.Event()
         self.hold.set()
+
+    @property
+    def has_room(self):
+        return any(replica.free > 0 for replica in self.ready)
 
     async def run(self, replica, batch, timeout_s):
         values = [int(item[0][0]) for item in batch]
         self.batches.append(values)
+        self.on = replica.name
         replica.free -= 1
         try:
             await self.hold.wait()
@@ -198,7 +205,7 @@ def test_a_failing_batch_is_bisected_and_only_the_poison_fails():
         assert [int(row[0][0]) for row in found[:-1]] == [100, *range(7)]
         assert isinstance(found[-1], Refused)
         assert found[-1].status == 500
-        assert slots.batches == [[100], [*range(8)], [0, 1, 2, 3], [4, 5, 6, 7], [4, 5], [6, 7], [6], [7]]
+        assert sorted(map(len, slots.batches)) == [1, 1, 1, 2, 2, 4, 4, 8]
         with pytest.raises(Refused, match="made the model fail before"):
             await ask(7)
 
@@ -224,14 +231,125 @@ def test_an_item_that_kills_twice_is_blamed():
     scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("died") if 7 in values else None), batch_size=1)
 
 
-def test_retries_have_a_budget():
+def test_of_a_batch_that_killed_each_is_tried_alone():
     async def test(ask, slots, scheduler):
-        scheduler._num_retries = 3
-        with pytest.raises(Refused, match="too many are being tried again"):
-            await ask(7)
-        assert slots.batches == [[7]]
+        slots.hold.clear()
+        first = ask(100)
+        await settled()
+        tasks = [ask(value) for value in range(8)]
+        await settled()
+        slots.hold.set()
+        found = await asyncio.gather(first, *tasks, return_exceptions=True)
+        assert [int(row[0][0]) for row in found[:-1]] == [100, *range(7)]
+        assert (type(found[-1]), found[-1].status) == (Refused, 500)
+        assert slots.batches == [[100], [*range(8)], *([value] for value in range(8))], (
+            "7 costs two replicas, not one a halving"
+        )
 
-    scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("died")), batch_size=1)
+    scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("died") if 7 in values else None), batch_size=8)
+
+
+def test_what_is_suspected_of_killing_runs_with_nothing_beside_it():
+    beside = []
+
+    def fails(values):
+        return ReplicaLost("died") if 7 in values and len(beside) == 0 else None
+
+    async def test(ask, slots, scheduler):
+        run = slots.run
+
+        async def watched(replica, batch, timeout_s):
+            if replica.alone:
+                beside.append(replica.slots - replica.free)
+            return await run(replica, batch, timeout_s)
+
+        slots.run = watched
+        await asyncio.gather(*(ask(value) for value in range(20)))
+        assert beside == [0]
+
+    scheduled(test, lambda: Slots(slots=4, fails=fails), batch_size=1)
+
+
+def test_a_replica_that_fails_where_another_answers_is_to_blame_and_the_item_is_not():
+    def pool():
+        slots = Slots(names="ab", fails=lambda values: BatchFailed("broken") if slots.on == "a" else None)
+        return slots
+
+    async def test(ask, slots, scheduler):
+        answers = await asyncio.gather(*(ask(value) for value in range(32)))
+        assert [int(row[0][0]) for row in answers] == [*range(32)]
+        assert slots.blamed
+        assert set(slots.blamed) == {"a"}
+        assert not scheduler.retries.quarantine
+
+    scheduled(test, pool, batch_size=4)
+
+
+def test_an_item_that_fails_on_two_replicas_says_nothing_about_them():
+    async def test(ask, slots, scheduler):
+        with pytest.raises(Refused, match="the model failed on this item"):
+            await ask(7)
+        assert (slots.batches, slots.blamed) == ([[7], [7]], [])
+
+    scheduled(test, lambda: Slots(names="ab", fails=lambda values: BatchFailed("index") if 7 in values else None), batch_size=1)
+
+
+def test_retries_wait_for_their_budget():
+    async def test(ask, slots, scheduler):
+        scheduler.retries.num_running = 3
+        failing = ask(7)
+        assert int((await ask(1))[0][0]) == 1
+        assert slots.batches == [[7], [1]]
+        scheduler.retries.num_running = 0
+        scheduler.wake()
+        assert int((await failing)[0][0]) == 7
+        assert scheduler.retries.num_started == 1
+
+    lost = itertools.chain([ReplicaLost("killed")], itertools.repeat(None))
+    scheduled(test, lambda: Slots(fails=lambda values: next(lost)), batch_size=1)
+
+
+def test_who_waits_to_be_tried_again_is_told_when_the_server_stops():
+    async def test(ask, slots, scheduler):
+        scheduler.retries.num_running = 3
+        failing = ask(7)
+        await settled()
+        await scheduler.drain(0.05)
+        with pytest.raises(Refused, match="the server stopped"):
+            await failing
+
+    scheduled(test, lambda: Slots(fails=lambda values: ReplicaLost("killed")), batch_size=1)
+
+
+def test_who_is_blamed_is_tried_again_when_what_broke_it_may_be_mended(monkeypatch):
+    failing = iter([BatchFailed("index")])
+
+    async def test(ask, slots, scheduler):
+        with pytest.raises(Refused, match="the model failed on this item"):
+            await ask(7)
+        with pytest.raises(Refused, match="made the model fail before"):
+            await ask(7)
+        monkeypatch.setattr("farthing.serving.retries.QUARANTINE_S", 0.0)
+        assert int((await ask(7))[0][0]) == 7
+
+    scheduled(test, lambda: Slots(fails=lambda values: next(failing, None)), batch_size=1)
+
+
+def test_where_no_replica_is_ready_one_waits_for_the_next_within_the_deadline():
+    async def test(ask, slots, scheduler):
+        replicas, slots.ready = slots.ready, []
+        with pytest.raises(Refused, match="no replica is ready"):
+            await ask(1)
+        slots.ready_in_s = 2.0
+        with pytest.raises(Refused, match="it would take 2"):
+            await ask(1, deadline_s=1.0)
+        patient = ask(1, deadline_s=5.0)
+        await settled()
+        slots.ready = replicas
+        scheduler.wake()
+        assert int((await patient)[0][0]) == 1
+
+    scheduled(test, batch_size=1)
 
 
 def test_busy_is_not_stalled():

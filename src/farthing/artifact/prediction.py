@@ -28,8 +28,7 @@ def predict(directory: Path, requests: Path, *, trust: bool = False) -> Iterator
     artifact = load(directory, trust=trust)
     for _ in _requests(requests, artifact.pipeline):
         pass
-    session = open_session(artifact)
-    return _answers(session, artifact, _requests(requests, artifact.pipeline))
+    return answers(artifact, _requests(requests, artifact.pipeline))
 
 
 def open_session(artifact: Artifact) -> Session:
@@ -39,6 +38,11 @@ def open_session(artifact: Artifact) -> Session:
     return runtime.open(
         artifact.pipeline, threads=deployment.threads, streams=deployment.streams, device_kind=deployment.build.device_kind
     )
+
+
+def answers(artifact: Artifact, requests: Iterator[tuple[Any, ...]]) -> Iterator[Array]:
+    """The first output for each request, in their order, in this process. Raises BuildError, MissingExtra."""
+    return _answers(open_session(artifact), artifact, requests)
 
 
 def _answers(session: Session, artifact: Artifact, requests: Iterator[tuple[Any, ...]]) -> Iterator[Array]:
@@ -98,15 +102,19 @@ def _inputs(value: Any) -> list[Any]:
 
 
 def _array(value: Any, spec: TensorSpec, where: str) -> Array:
-    expected = "x".join(map(str, spec.shape[1:])) or "one number"
     try:
         array = np.asarray(value, dtype=spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: input {spec.name!r} takes {spec.dtype} ({expected}): {error}") from error
+        raise DataError(f"{where}: input {spec.name!r} takes {spec.dtype} ({_sizes(spec.shape[1:])}): {error}") from error
     sizes = zip(array.shape, spec.shape[1:], strict=False)
     if array.ndim != len(spec.shape) - 1 or any(isinstance(size, int) and size != got for got, size in sizes):
-        got = "x".join(map(str, array.shape)) or "one number"
-        raise DataError(f"{where}: input {spec.name!r} has shape {got}, the model takes {expected}")
+        raise DataError(
+            f"{where}: input {spec.name!r} has shape {_sizes(array.shape)}, the model takes {_sizes(spec.shape[1:])}"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{where}: input {spec.name!r} holds NaN or infinity")
     return array
+
+
+def _sizes(shape: tuple[int | str, ...]) -> str:
+    return "x".join(map(str, shape)) or "one number"

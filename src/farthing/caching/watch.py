@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-NUM_STAKES = 12  # sizes of bets, each half the one before
-LARGEST_STAKE = 0.99  # of what one request could lose
+from farthing.betting import log_capital, rate_above
+
 BLOCK = 2_000  # requests between two starts of a new bet
 MOST_STARTS = 64
 
@@ -54,7 +54,7 @@ class Watch:
     def log_capital(self) -> float:
         m = self.budget * self.shadow_share
         terms = [
-            _log_capital(self.requests - before, self.wrong - wrong_before, m) - math.log((k + 1) * (k + 2))
+            log_capital(self.requests - before, self.wrong - wrong_before, m) - math.log((k + 1) * (k + 2))
             for k, before, wrong_before in self._starts
         ]
         return float(np.logaddexp.reduce(terms))
@@ -62,19 +62,6 @@ class Watch:
     def upper_bound(self) -> float:
         """Of wrong hits per request since the beginning, at 1 - alpha, at every moment together (where the rate is constant).
 
-        The largest p that betting on fewer seen wrong than p * shadow_share has not refuted; by bisection.
+        A wrong hit is seen with chance `shadow_share`.
         """
-        low, high = self.wrong / max(1, self.requests) / self.shadow_share, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            refuted = _log_capital(self.requests, self.wrong, middle * self.shadow_share, up=False) >= math.log(1 / self.alpha)
-            low, high = (low, middle) if refuted else (middle, high)
-        return high
-
-
-def _log_capital(n: int, wrong: int, m: float, *, up: bool = True) -> float:
-    """log of the capital averaged over stakes, on a mean above m (`up`) or below it."""
-    sign, most = (1.0, 1.0 / m) if up else (-1.0, 1.0 / (1.0 - m) if m < 1 else math.inf)
-    stakes = sign * LARGEST_STAKE * min(most, 1e12) * 0.5 ** np.arange(NUM_STAKES)
-    each = wrong * np.log1p(stakes * (1 - m)) + (n - wrong) * np.log1p(-stakes * m)
-    return float(np.logaddexp.reduce(each)) - math.log(NUM_STAKES)
+        return min(1.0, rate_above(self.requests, self.wrong, self.alpha) / self.shadow_share)

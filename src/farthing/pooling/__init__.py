@@ -1,5 +1,6 @@
 """pool(): replicas as processes that one supervisor starts, feeds, drains and restarts."""
 
-from farthing.pooling.pool import BatchFailed, Pool, Replica, ReplicaLost, Settings, pool
+from farthing.pooling.pool import Pool, Settings, pool
+from farthing.pooling.supervised import BatchFailed, Replica, ReplicaAway, ReplicaLost
 
-__all__ = ["BatchFailed", "Pool", "Replica", "ReplicaLost", "Settings", "pool"]
+__all__ = ["BatchFailed", "Pool", "Replica", "ReplicaAway", "ReplicaLost", "Settings", "pool"]

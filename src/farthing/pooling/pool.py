@@ -1,37 +1,27 @@
 """The supervisor: starts replicas, restarts only the one that died, recycles the one that grew, stops them all in order."""
 
 import asyncio
-import contextlib
 import itertools
+import math
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from farthing.errors import BuildError
 from farthing.pooling import frames
+from farthing.pooling.outliers import Outliers
+from farthing.pooling.supervised import Replica, spawned
 from farthing.types import Array, Deployment
+from farthing.units import gib
 
 WATCH_S = 1.0
-STABLE_S = 60.0  # so long without a crash: the back-off starts anew
-
-
-class ReplicaLost(Exception):
-    """The process died, hung or was recycled while it held this batch."""
-
-
-class BatchFailed(Exception):
-    """The model raised on this batch, or answered in another shape."""
+STABLE_S = 60.0  # a life of so long was no crash at the start
+RECYCLED = "recycled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,62 +31,8 @@ class Settings:
     start_timeout_s: float = 120.0
     backoff_s: float = 0.5  # before the first restart; doubled with each crash
     most_backoff_s: float = 30.0
-    most_crashes: int = 5  # within STABLE_S: then the breaker opens, and the replica stays down for `most_backoff_s`
+    most_crashes: int = 5  # one after the other: then the breaker opens, and the replica stays down for `most_backoff_s`
     pin: bool = True  # each replica to cores of its own, where there are enough
-
-
-@dataclass(slots=True, eq=False)
-class Replica:
-    """One process and what it is at. `state`: starting, ready, draining, down (waiting to be started), broken, stopped."""
-
-    name: str
-    cores: frozenset[int]
-    slots: int
-    state: str = "starting"
-    process: subprocess.Popen[bytes] | None = None
-    cold_start_s: float = 0.0
-    reason: str = ""
-    num_restarts: int = 0
-    busy_s: float = 0.0  # stream-seconds
-    crashes: deque[float] = field(default_factory=deque)
-    waiting: dict[int, asyncio.Future[tuple[str, Any, float]]] = field(default_factory=dict)
-    writer: asyncio.StreamWriter | None = None
-
-    @property
-    def free(self) -> int:
-        return self.slots - len(self.waiting) if self.state == "ready" else 0
-
-    async def run(self, number: int, batch: Sequence[tuple[Array, ...]], timeout_s: float) -> tuple[list[list[Array]], float]:
-        """(rows of every output for each item, seconds in the model). Raises BatchFailed, ReplicaLost; a hang is a loss."""
-        if self.state != "ready" or self.writer is None:
-            raise ReplicaLost(f"{self.name} is {self.state}")
-        reply: asyncio.Future[tuple[str, Any, float]] = asyncio.get_running_loop().create_future()
-        self.waiting[number] = reply
-        self.writer.write(frames.pack((number, batch)))
-        try:
-            kind, value, seconds = await asyncio.wait_for(reply, timeout_s)
-        except TimeoutError as error:
-            self.kill(f"nothing came for {timeout_s:.3g} s")
-            raise ReplicaLost(f"{self.name} gave no answer within {timeout_s:.3g} s") from error
-        finally:
-            self.waiting.pop(number, None)
-        self.busy_s += seconds
-        if kind == "failed":
-            raise BatchFailed(value)
-        return value, seconds
-
-    def kill(self, reason: str) -> None:
-        self.reason = reason
-        if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-    def lose(self, reason: str) -> None:
-        """Everything that it held is lost; whoever waits for it may ask another."""
-        for reply in self.waiting.values():
-            if not reply.done():
-                reply.set_exception(ReplicaLost(reason))
-        self.waiting.clear()
 
 
 class Pool:
@@ -106,13 +42,40 @@ class Pool:
         self.directory, self.deployment, self.settings, self.changed = directory, deployment, settings, changed
         cores = _cores(settings, deployment.threads * deployment.streams)
         self.replicas = [Replica(name=f"replica-{i}", cores=own, slots=deployment.streams) for i, own in enumerate(cores)]
+        self.outliers = Outliers()
         self._numbers = itertools.count()
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
 
     @property
     def ready(self) -> list[Replica]:
-        return [replica for replica in self.replicas if replica.state == "ready"]
+        """Those that take work: not the ejected ones, unless there is no other."""
+        ready = [replica for replica in self.replicas if replica.state == "ready"]
+        if not self.outliers.records:
+            return ready
+        return [replica for replica in ready if not self.is_ejected(replica)] or ready
+
+    @property
+    def has_room(self) -> bool:
+        """As `ready` and `free` say, for less: it is asked with each item."""
+        return any(replica.free > 0 for replica in self.replicas)
+
+    @property
+    def ready_in_s(self) -> float:
+        """Until the next replica is ready, as long as its last start took; infinite where none that has served is coming."""
+        now = time.monotonic()
+        coming = [one for one in self.replicas if one.state in ("starting", "down") and one.start_s and one.num_crashes < 2]
+        return min((max(0.0, one.began_s + one.start_s - now) for one in coming), default=math.inf)
+
+    def is_ejected(self, replica: Replica) -> bool:
+        return self.outliers.is_ejected(replica.name, time.monotonic())
+
+    def blame(self, name: str) -> None:
+        """This replica failed on what another one answered. If it is ejected for it, it is started anew meanwhile."""
+        ready = [replica.name for replica in self.replicas if replica.state == "ready"]
+        if self.outliers.failed(name, ready, time.monotonic()):
+            for replica in self.replicas:
+                replica.worn = replica.worn or replica.name == name
 
     @property
     def num_in_flight(self) -> int:
@@ -155,77 +118,98 @@ class Pool:
     async def _keep(self, replica: Replica) -> None:
         """Start it, watch it, start it again: for ever, but ever more slowly."""
         while True:
-            began = time.monotonic()
+            replica.began_s = time.monotonic()
             try:
                 await self._live(replica)
             finally:
                 replica.kill(replica.reason or "its socket closed")
                 replica.state = "down"
                 replica.lose(f"{replica.name} died: {replica.reason or 'its socket closed'}")
-                self.changed()
             now = time.monotonic()
-            if replica.reason == "recycled":
-                replica.reason, replica.state = "", "starting"
-                continue
-            if now - began > STABLE_S:
-                replica.crashes.clear()
-            replica.crashes.append(now)
-            pause_s = min(self.settings.most_backoff_s, self.settings.backoff_s * 2 ** (len(replica.crashes) - 1))
-            if len(replica.crashes) >= self.settings.most_crashes:
-                replica.state, pause_s = "broken", self.settings.most_backoff_s
+            pause_s = self._pause_s(replica, now)
+            replica.began_s = now + pause_s
+            if not pause_s:
+                replica.state = "starting"
+            self.changed()
+            if replica.process is not None:
+                await asyncio.to_thread(replica.process.wait)
             await asyncio.sleep(pause_s)
-            replica.num_restarts += 1
+            replica.num_restarts += replica.reason != RECYCLED
             replica.state = "starting"
+
+    def _pause_s(self, replica: Replica, now: float) -> float:
+        """Before the next life. Only lives that came to nothing count as a crash loop: what served is needed again at once."""
+        if replica.num_batches or now - replica.ready_at_s > STABLE_S or replica.reason == RECYCLED:
+            replica.num_crashes = 0
+            return 0.0
+        replica.num_crashes += 1
+        if replica.num_crashes >= self.settings.most_crashes:
+            replica.state = "broken"
+            return self.settings.most_backoff_s
+        return min(self.settings.most_backoff_s, self.settings.backoff_s * 2.0 ** (replica.num_crashes - 1))
 
     async def _live(self, replica: Replica) -> None:
         """One life of the process: returns when it is over."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            replica.process = subprocess.Popen(
-                [sys.executable, "-m", "farthing.pooling.replica", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a signal to the server is for the server: it drains first
-            )
-        reader, replica.writer = await asyncio.open_unix_connection(sock=ours)
+        replica.num_batches, replica.worn, replica.process, replica.reason = 0, False, None, ""
+        replica.ready_at_s = math.inf
+        try:
+            replica.process, ours = spawned()
+        except OSError as error:  # no memory, no more processes or files: later there may be
+            replica.reason = f"cannot be started: {error}"
+            return
+        replica.channel = channel = await frames.connected(ours)
         watcher = asyncio.create_task(self._watch(replica))
         try:
-            replica.writer.write(frames.pack((self.directory, self.deployment, replica.cores)))
-            kind, value = await asyncio.wait_for(frames.read(reader), self.settings.start_timeout_s)
+            channel.send((self.directory, self.deployment, replica.cores))
+            kind, value = await channel.first(self.settings.start_timeout_s)
+            channel.got = replica.answered
             if kind == "failed":
                 replica.reason = value
                 return
-            replica.state, replica.cold_start_s, replica.reason = "ready", value, ""
+            if (rss_bytes := psutil.Process(replica.process.pid).memory_info().rss) > self.settings.max_rss_bytes:
+                replica.reason = f"holds {gib(rss_bytes):.3g} GiB when just warm, which is more than it may (max_rss_gib)"
+                return
+            replica.state, replica.cold_start_s = "ready", value
+            replica.ready_at_s = time.monotonic()
+            replica.start_s = replica.ready_at_s - replica.began_s
             self.changed()
-            while True:
-                number, *reply = await frames.read(reader)
-                future = replica.waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result(tuple(reply))
-        except EOFError:
+            await channel.closed
+            raise EOFError
+        except (EOFError, psutil.Error):
             code = replica.process.poll()
             replica.reason = replica.reason or (f"ended with code {code}" if code is not None else "closed its socket")
         except TimeoutError:
             replica.reason = f"not ready after {self.settings.start_timeout_s:g} s"
         finally:
             watcher.cancel()
-            replica.writer.close()
+            channel.close()
 
     async def _watch(self, replica: Replica) -> None:
-        """Drain and end a replica that has grown past its cap; another life follows at once."""
+        """End a replica that somebody stopped; drain and end one that has grown past its cap or is worn."""
         assert replica.process is not None
-        process = psutil.Process(replica.process.pid)
+        pid = replica.process.pid
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                rss_bytes = process.memory_info().rss
-            except psutil.NoSuchProcess:
+                process = psutil.Process(pid)
+                status, rss_bytes = process.status(), process.memory_info().rss
+            except psutil.Error:  # it ended: whoever reads its socket knows
                 return
-            if rss_bytes > self.settings.max_rss_bytes and replica.state == "ready":
+            if status == psutil.STATUS_STOPPED:
+                replica.kill("was stopped by a signal")
+            elif (replica.worn or rss_bytes > self.settings.max_rss_bytes) and self._can_spare(replica):
                 replica.state = "draining"
                 while replica.waiting:
                     await asyncio.sleep(0.01)
-                replica.kill("recycled")
+                replica.kill(RECYCLED)
+
+    def _can_spare(self, replica: Replica) -> bool:
+        """It is ready, and so is another, or none is being started that will be."""
+        others = [other for other in self.replicas if other is not replica]
+        coming = any(
+            other.state in ("starting", "draining") or (other.state == "down" and not other.num_crashes) for other in others
+        )
+        return replica.state == "ready" and (any(other.state == "ready" for other in others) or not coming)
 
 
 @asynccontextmanager

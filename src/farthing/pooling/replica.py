@@ -4,14 +4,13 @@
 """
 
 import os
+import select
 import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,15 +18,17 @@ from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.errors import FarthingError
 from farthing.pooling import frames
+from farthing.pooling.supervised import Reply
 from farthing.runtimes.base import Runtime, Session
-from farthing.types import Array, Deployment, Pipeline
+from farthing.types import Array, Deployment, Feeds, Pipeline
 
 WARM_LENGTH = 32
 
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
-    directory, deployment, cores = frames.read_now(channel)
+    reader = frames.Reader(channel)
+    directory, deployment, cores = reader.next()
     if cores:
         os.sched_setaffinity(0, cores)
     started = time.perf_counter()
@@ -37,20 +38,32 @@ def main() -> None:
         channel.sendall(frames.pack(("failed", f"{type(error).__name__}: {error}")))
         return
     channel.sendall(frames.pack(("ready", time.perf_counter() - started)))
+    threading.Thread(target=_end_with_supervisor, args=(channel,), daemon=True).start()
     lock = threading.Lock()
 
-    def answer(number: int, batch: Sequence[tuple[Array, ...]]) -> None:
-        reply = _answered(pipeline, session, batch)
+    def answer(number: int, num_items: int, inputs: frames.Stacked) -> None:
+        reply = _answered(pipeline, session, inputs, num_items)
         with lock:
             channel.sendall(frames.pack((number, *reply)))
 
     with ThreadPoolExecutor(deployment.streams) as streams:
         while True:
             try:
-                number, batch = frames.read_now(channel)
+                asked = reader.next()
             except EOFError:
-                os._exit(0)  # the supervisor is gone, and so is whoever asked
-            streams.submit(answer, number, batch)
+                os._exit(0)
+            if deployment.streams == 1:  # another thread would cost more than a cheap model does
+                answer(*asked)
+            else:
+                streams.submit(answer, *asked)
+
+
+def _end_with_supervisor(channel: socket.socket) -> None:
+    """Whatever the model is at: when the supervisor is gone, so is whoever asked."""
+    gone = select.poll()
+    gone.register(channel, getattr(select, "POLLRDHUP", select.POLLHUP))
+    gone.poll()
+    os._exit(0)
 
 
 def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]:
@@ -65,17 +78,33 @@ def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]
     return pipeline, session
 
 
-def _answered(pipeline: Pipeline, session: Session, batch: Sequence[tuple[Array, ...]]) -> tuple[str, Any, float]:
-    """("answers", one list of output rows for each item, seconds), or ("failed", why, seconds)."""
+def _answered(pipeline: Pipeline, session: Session, inputs: frames.Stacked, num_items: int) -> Reply:
     started = time.perf_counter()
     try:
-        outputs = session.run(pipelines.collate(pipeline, batch))
+        outputs = session.run(_feeds(pipeline, inputs, num_items))
     except Exception as error:  # noqa: BLE001 - whatever a model raises is one batch's failure, told to who asked
-        return "failed", f"{type(error).__name__}: {error}", time.perf_counter() - started
-    if any(len(output) != len(batch) for output in outputs):
+        return "failed", f"{type(error).__name__}: {error}", [], time.perf_counter() - started
+    if any(len(output) != num_items for output in outputs):
         shapes = ", ".join(str(np.shape(output)) for output in outputs)
-        return "failed", f"{len(batch)} items gave answers of shape {shapes}", time.perf_counter() - started
-    return "answers", [[output[i] for output in outputs] for i in range(len(batch))], time.perf_counter() - started
+        return "failed", f"{num_items} items gave answers of shape {shapes}", [], time.perf_counter() - started
+    outputs = [np.asarray(output) for output in outputs]
+    return "answers", outputs, _not_finite(outputs), time.perf_counter() - started
+
+
+def _feeds(pipeline: Pipeline, inputs: frames.Stacked, num_items: int) -> Feeds:
+    """What `collate` makes of the items; where all have one shape there is nothing to pad."""
+    if all(len(shapes) == 1 for shapes, _ in inputs):
+        named = zip(pipeline.inputs, inputs, strict=True)
+        return {spec.name: flat.reshape(num_items, *shapes[0]) for spec, (shapes, flat) in named}
+    return pipelines.collate(pipeline, frames.unstacked(inputs, num_items))
+
+
+def _not_finite(outputs: list[Array]) -> list[int]:
+    """Items whose answer holds NaN or infinity."""
+    floats = [output for output in outputs if output.dtype.kind == "f"]
+    if all(np.isfinite(output).all() for output in floats):
+        return []
+    return [i for i in range(len(outputs[0])) if not all(np.isfinite(output[i]).all() for output in floats)]
 
 
 if __name__ == "__main__":

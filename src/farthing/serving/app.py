@@ -1,21 +1,22 @@
 """The HTTP application (ASGI): every route, and what each refusal looks like."""
 
 import asyncio
-import json
 import math
+import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from farthing import pipeline as pipelines
-from farthing.artifact import Artifact
+import numpy as np
+
 from farthing.errors import FarthingError
-from farthing.pooling import Pool
-from farthing.serving import open_inference, wire
+from farthing.serving import binary, open_inference, wire
+from farthing.serving.hang_ups import Watch
 from farthing.serving.limits import ClientGone, Limits, Receive, TooLarge, read_body
 from farthing.serving.metrics import Metrics
-from farthing.serving.receipt import Receipt
-from farthing.serving.scheduler import Refused, Scheduler
+from farthing.serving.scheduler import Refused
+from farthing.serving.version import Request, Version
+from farthing.serving.versions import Versions
 from farthing.types import Array
 
 Scope = Mapping[str, Any]
@@ -28,17 +29,16 @@ OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 class Service:
     """What the routes speak to."""
 
-    artifact: Artifact
     name: str
-    version: str
-    pool: Pool
-    scheduler: Scheduler
-    receipt: Receipt
+    versions: Versions
     metrics: Metrics
     limits: Limits
     deadline_s: float = math.inf  # of requests that bring none
     stopping: bool = False
-    routes: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> Version:
+        return self.versions.stable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,17 +60,20 @@ class Service:
             status, body, more = _told(Refused(400, str(error)))
         self.metrics.answered(path, status)
         if status in (429, 503):
-            self.receipt.num_shed += 1
+            self.version.receipt.num_shed += 1
         await _send(send, status, body, more)
 
     async def _routed(
         self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, dict[str, str]]:
-        name = f"/v2/models/{self.name}"
         if method == "POST" and path == "/v1/predict":
             return await self._predict(headers, receive)
-        if method == "POST" and path in (f"{name}/infer", f"{name}/versions/{self.version}/infer"):
+        name = f"/v2/models/{self.name}"
+        if method == "POST" and path == f"{name}/infer":
             return await self._infer(headers, receive)
+        for version in self.versions.open:
+            if method == "POST" and path == f"{name}/versions/{version.name}/infer":
+                return await self._infer(headers, receive, version)
         if method not in ("GET", "HEAD"):
             raise Refused(405 if path in self._pages() or path == "/v1/predict" else 404, f"{method} {path}: no such route")
         page = self._pages().get(path)
@@ -82,120 +85,120 @@ class Service:
 
     def _pages(self) -> dict[str, Callable[[], tuple[int, bytes, dict[str, str]]]]:
         described = open_inference.metadata(
-            self.name, self.version, f"farthing_{self.artifact.manifest.deployment.build.runtime.name}", self.artifact.pipeline
+            self.name,
+            self.version.name,
+            f"farthing_{self.version.artifact.manifest.deployment.build.runtime.name}",
+            self.version.artifact.pipeline,
         )
         model = f"/v2/models/{self.name}"
         pages: dict[str, Callable[[], tuple[int, bytes, dict[str, str]]]] = {
             "/healthz": self._live,
             "/readyz": self._ready,
             "/metrics": lambda: (200, self.metrics.page(self), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}),
-            "/v1/models": lambda: _json(200, {"models": [self._model()]}),
-            "/v1/receipt": lambda: _json(200, self.receipt.facts()),
+            "/v1/models": lambda: _json(200, {"models": [self._model(version) for version in self.versions.open]}),
+            "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
             "/openapi.json": lambda: _json(200, openapi(self)),
-            "/v2": lambda: _json(200, {"name": "farthing", "version": self.artifact.manifest.farthing, "extensions": []}),
+            "/v2": lambda: _json(
+                200,
+                {"name": "farthing", "version": self.version.artifact.manifest.farthing, "extensions": ["binary_tensor_data"]},
+            ),
             "/v2/health/live": self._live,
             "/v2/health/ready": self._ready,
             model: lambda: _json(200, described),
             f"{model}/ready": self._ready,
-            f"{model}/versions/{self.version}": lambda: _json(200, described),
-            f"{model}/versions/{self.version}/ready": self._ready,
         }
+        for version in self.versions.open:
+            pages[f"{model}/versions/{version.name}"] = lambda: _json(200, described)
+            pages[f"{model}/versions/{version.name}/ready"] = self._ready
         return pages
 
     # ------------------------------------------------------------ state
 
     def _live(self) -> tuple[int, bytes, dict[str, str]]:
-        stalled_s = self.scheduler.stalled_s()
+        stalled_s = self.version.scheduler.stalled_s()
         if stalled_s > STALLED_S:
             return _json(503, {"live": False, "why": f"work is pending and nothing was finished for {stalled_s:.0f} s"})
         return _json(200, {"live": True})
 
     def _ready(self) -> tuple[int, bytes, dict[str, str]]:
-        replicas = {replica.name: replica.state for replica in self.pool.replicas}
-        ready = not self.stopping and bool(self.pool.ready)
+        replicas = {replica.name: replica.state for replica in self.version.pool.replicas}
+        ready = not self.stopping and bool(self.version.pool.ready)
         return _json(200 if ready else 503, {"ready": ready, "name": self.name, "replicas": replicas})
 
-    def _model(self) -> dict[str, Any]:
-        manifest = self.artifact.manifest
+    def _model(self, version: Version) -> dict[str, Any]:
+        manifest = version.artifact.manifest
         return {
             "name": self.name,
-            "version": self.version,
+            "version": version.name,
             "runtime": str(manifest.deployment.build.runtime),
             "recipe": [str(step) for step in manifest.deployment.build.recipe],
             "deployment": str(manifest.deployment),
             "floors": [f"{c.metric}: {c.verdict}, falls by at most {c.upper_bound:.3g}" for c in manifest.certificates],
-            "predicted_usd_per_million": self.receipt.predicted_usd_per_million,
-            "ready": bool(self.pool.ready),
+            "predicted_usd_per_million": version.receipt.predicted_usd_per_million,
+            "ready": bool(version.pool.ready),
         }
 
     # ------------------------------------------------------------ answering
 
     async def _predict(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes, dict[str, str]]:
         content_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        asked = wire.asked(await read_body(headers, receive, self.limits), content_type, self.artifact.pipeline)
+        asked = wire.asked(await read_body(headers, receive, self.limits), content_type, self.version.artifact.pipeline)
         results = await self._answers(asked.items, headers, receive)
         if not asked.many:
             (result,) = results
             if isinstance(result, Refused):
                 raise result
-            return _json(200, {"answer": wire.answer(result, self.artifact.pipeline)})
+            return _json(200, {"answer": wire.answer(result, self.version.artifact.pipeline)})
         if content_type in (wire.NPY, wire.ARROW):
             rows = [_or_raise(result) for result in results]
-            body = wire.npy(rows) if content_type == wire.NPY else wire.arrow(rows, self.artifact.pipeline)
+            body = wire.npy(rows) if content_type == wire.NPY else wire.arrow(rows, self.version.artifact.pipeline)
             return 200, body, {"content-type": content_type}
         refused = [result for result in results if isinstance(result, Refused)]
         if len(refused) == len(results):
             raise refused[0]
         return _json(200, {"answers": [self._one(result) for result in results]})
 
-    async def _infer(self, headers: Mapping[bytes, bytes], receive: Receive) -> tuple[int, bytes, dict[str, str]]:
-        body = wire.decoded(await read_body(headers, receive, self.limits))
-        items = open_inference.requests(body, self.artifact.pipeline)
-        rows = [_or_raise(result) for result in await self._answers(items, headers, receive)]
-        told = open_inference.response(self.name, self.version, body.get("id"), rows, self.artifact.pipeline)
-        return _json(200, told)
+    async def _infer(
+        self, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """By the version that was named, or by whichever is to answer."""
+        body = binary.split(await read_body(headers, receive, self.limits), headers)
+        items = open_inference.requests(body, self.version.artifact.pipeline)
+        rows = [_or_raise(result) for result in await self._answers(items, headers, receive, version)]
+        by = version or (self.version if self.versions.rollout is None else None)  # None: it may have been either
+        told = open_inference.response(self.name, by.name if by else None, body.get("id"), rows, self.version.artifact.pipeline)
+        as_bytes = {
+            spec.name: np.stack([row[i] for row in rows])
+            for i, spec in enumerate(self.version.artifact.pipeline.outputs)
+            if binary.wanted(body, spec.name)
+        }
+        return (200, *binary.joined(told, as_bytes)) if as_bytes else _json(200, told)
 
-    async def _answers(self, items: Any, headers: Mapping[bytes, bytes], receive: Receive) -> list[list[Array] | Refused]:
+    async def _answers(
+        self, items: Any, headers: Mapping[bytes, bytes], receive: Receive, version: Version | None = None
+    ) -> list[list[Array] | Refused]:
         """All items at once; if the client hangs up meanwhile, their places are free again. Raises ClientGone."""
-        deadline_s, priority = self._deadline_s(headers), _number(headers, b"x-priority", 0)
-        work = asyncio.gather(*(self._answer(item, deadline_s, int(priority)) for item in items))
-        gone = asyncio.ensure_future(_hangs_up(receive))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone
-            return list(work.result())
-        finally:
-            gone.cancel()
-            work.cancel()
-
-    async def _answer(self, item: tuple[Any, ...] | str, deadline_s: float, priority: int) -> list[Array] | Refused:
-        if isinstance(item, str):
-            return Refused(422, item)
-        try:
-            (encoded,) = pipelines.encode(self.artifact.pipeline, [item])
-            length = pipelines.length(encoded, self.artifact.pipeline)
-            outputs = await self.scheduler.answer(encoded, length, deadline_s=deadline_s, priority=priority)
-        except Refused as refusal:
-            self.receipt.num_failed += refusal.status == 500
-            return refusal
-        except FarthingError as error:
-            return Refused(422, str(error))
-        self.receipt.num_answered += 1
-        return outputs
-
-    def _deadline_s(self, headers: Mapping[bytes, bytes]) -> float:
-        return _number(headers, b"x-deadline-ms", self.deadline_s * 1e3) / 1e3
+        request = Request(
+            tenant=self.limits.tenant(headers) or "",
+            deadline_s=_number(headers, b"x-deadline-ms", self.deadline_s * 1e3) / 1e3,
+            priority=int(_number(headers, b"x-priority", 0)),
+            sticky=headers.get(b"x-sticky-key", b"").decode("latin-1") or str(random.random()),
+        )
+        answer = self.versions.answer if version is None else version.answer
+        with Watch(receive):
+            if len(items) == 1:
+                return [await _answered(answer, items[0], request)]
+            return await asyncio.gather(*(_answered(answer, item, request) for item in items))
 
     def _one(self, result: list[Array] | Refused) -> dict[str, Any]:
         if isinstance(result, Refused):
             return {"error": result.reason, "status": result.status}
-        return {"answer": wire.answer(result, self.artifact.pipeline)}
+        return {"answer": wire.answer(result, self.version.artifact.pipeline)}
 
 
 def openapi(service: Service) -> dict[str, Any]:
     """An OpenAPI 3.1 document of this very model."""
-    text = service.artifact.pipeline.tokenizer is not None
+    text = service.version.artifact.pipeline.tokenizer is not None
     one = {"type": "string"} if text else {"description": 'the model\'s input as nested lists, or {"inputs": [...]}'}
     many = {"type": "object", "properties": {"items": {"type": "array", "items": one}}, "required": ["items"]}
     replies = {
@@ -218,13 +221,19 @@ def openapi(service: Service) -> dict[str, Any]:
         "responses": replies,
     }
     pages = {path: {"get": {"responses": {"200": {"description": "ok"}}}} for path in service._pages()}
-    info = {"title": service.name, "version": service.version}
+    info = {"title": service.name, "version": service.version.name}
     return {"openapi": "3.1.0", "info": info, "paths": {"/v1/predict": {"post": predict}, **pages}}
 
 
-async def _hangs_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _answered(
+    answer: Callable[[tuple[Any, ...], Request], Awaitable[list[Array]]], item: tuple[Any, ...] | str, request: Request
+) -> list[Array] | Refused:
+    if isinstance(item, str):
+        return Refused(422, item)
+    try:
+        return await answer(item, request)
+    except Refused as refusal:
+        return refusal
 
 
 def _or_raise(result: list[Array] | Refused) -> list[Array]:
@@ -254,11 +263,10 @@ def _told(refusal: Refused) -> tuple[int, bytes, dict[str, str]]:
 
 
 def _json(status: int, value: Any) -> tuple[int, bytes, dict[str, str]]:
-    return status, json.dumps(value, separators=(",", ":"), allow_nan=False).encode(), {"content-type": wire.JSON}
+    return status, wire.encoded(value), {"content-type": wire.JSON}
 
 
 async def _send(send: Send, status: int, body: bytes, more: Mapping[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in more.items()]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(b"content-length", b"%d" % len(body)), *((name.encode(), value.encode()) for name, value in more.items())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -7,6 +7,7 @@ import numpy as np
 
 from farthing import artifact
 from farthing.errors import DataError
+from farthing.serving import binary
 from farthing.serving.wire import MOST_AXES, MOST_ITEMS, BadBody
 from farthing.types import Array, Pipeline, TensorSpec
 
@@ -50,7 +51,9 @@ def requests(body: Any, pipeline: Pipeline) -> list[tuple[Any, ...]]:
         raise BadBody(str(error)) from error
 
 
-def response(name: str, version: str, request_id: str | None, rows: list[list[Array]], pipeline: Pipeline) -> dict[str, Any]:
+def response(
+    name: str, version: str | None, request_id: str | None, rows: list[list[Array]], pipeline: Pipeline
+) -> dict[str, Any]:
     outputs = []
     for i, spec in enumerate(pipeline.outputs):
         values = np.stack([row[i] for row in rows])
@@ -62,8 +65,8 @@ def response(name: str, version: str, request_id: str | None, rows: list[list[Ar
                 "data": values.ravel().tolist(),
             }
         )
-    told = {"model_name": name, "model_version": version, "outputs": outputs}
-    return told if request_id is None else {"id": request_id, **told}
+    told = {"id": request_id, "model_name": name, "model_version": version, "outputs": outputs}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
@@ -76,18 +79,20 @@ def _described(spec: TensorSpec) -> dict[str, Any]:
 
 def _tensor(one: Any) -> tuple[str, Any]:
     """(name, an array whose first axis counts rows, or a list of texts)."""
-    if not isinstance(one, dict) or not {"name", "shape", "datatype", "data"} <= one.keys():
-        raise BadBody("each input needs name, shape, datatype and data (binary tensors are not read)")
+    if not isinstance(one, dict) or not {"name", "shape", "datatype"} <= one.keys() or ("data" in one) == ("raw" in one):
+        raise BadBody("each input needs name, shape, datatype, and either data or binary_data_size")
     name, shape, datatype = one["name"], one["shape"], one["datatype"]
     if not (isinstance(shape, list) and 0 < len(shape) <= MOST_AXES and all(type(size) is int and size >= 0 for size in shape)):
         raise BadBody(f"input {name!r}: shape {shape!r} is not a list of 1 to {MOST_AXES} sizes")
-    data = _flat(one["data"])
+    if datatype != "BYTES" and datatype not in TYPES:
+        raise BadBody(f"input {name!r}: datatype {datatype!r} is not one of {', '.join(TYPES)}, BYTES")
+    if "raw" in one and datatype != "BYTES":
+        return name, binary.array(one["raw"], TYPES[datatype], shape, name)
+    data = _flat(one["data"]) if "data" in one else binary.texts(one["raw"], name)
     if math.prod(shape) != len(data):
         raise BadBody(f"input {name!r}: {len(data)} values do not fill the shape {shape}")
     if datatype == "BYTES":
         return name, data
-    if datatype not in TYPES:
-        raise BadBody(f"input {name!r}: datatype {datatype!r} is not one of {', '.join(TYPES)}, BYTES")
     try:
         return name, np.array(data, dtype=TYPES[datatype]).reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:

@@ -1,11 +1,9 @@
 """How long a batch will take: the plan's own model, refitted with every batch that was served."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from farthing.results import ServiceModel
-from farthing.types import Array
 
 FORGETTING = 0.995  # of what earlier batches say, with each new one: half of it is gone after some 140
 PRIOR = 0.25  # variance of the plan's coefficients, relative to their squares
@@ -20,31 +18,50 @@ class ServiceTimes:
     Errors are weighed by 1 / T, so that long batches do not drown short ones. Starts from the plan, or from one measured batch.
     """
 
-    theta: Array = field(repr=False)  # (a, c, d)
-    covariance: Array = field(repr=False)
+    theta: tuple[float, float, float]  # a, c, d
+    covariance: tuple[tuple[float, float, float], ...] = field(repr=False)
     num_seen: int = 0
 
     @classmethod
     def planned(cls, service: ServiceModel | None, length: float, *, guess_s: float = 0.01) -> "ServiceTimes":
         """From the plan's T(b, n) = c0 + b (host + c1 + c2 n + c3 n^2), squared at `length`; else `guess_s` a batch."""
         if service is None:
-            theta = np.array([guess_s, guess_s / 10, 0.0])
+            theta = (guess_s, guess_s / 10, 0.0)
         else:
             c0, c1, c2, c3 = service.coefficients
-            theta = np.array([c0, c1 + service.host_s, c2 + c3 * length])
-        whole_s = theta @ (1.0, 1.0, length)
-        scale = np.maximum(np.abs(theta), 0.1 * whole_s / np.array([1.0, 1.0, length]))
-        return cls(theta=theta, covariance=np.diag(PRIOR * scale**2))
+            theta = (c0, c1 + service.host_s, c2 + c3 * length)
+        whole_s = theta[0] + theta[1] + theta[2] * length
+        units = (1.0, 1.0, length)
+        variances = [PRIOR * max(abs(t), 0.1 * whole_s / unit) ** 2 for t, unit in zip(theta, units, strict=True)]
+        v0, v1, v2 = variances
+        return cls(theta=theta, covariance=((v0, 0.0, 0.0), (0.0, v1, 0.0), (0.0, 0.0, v2)))
 
     def seconds(self, batch_size: int, length: float) -> float:
-        return max(LEAST_S, float(self.theta @ (1.0, batch_size, batch_size * length)))
+        a, c, d = self.theta
+        return max(LEAST_S, a + batch_size * (c + d * length))
 
     def learn(self, batch_size: int, length: float, seconds: float) -> None:
         if not seconds > 0.0:
             return
-        x = np.array([1.0, batch_size, batch_size * length]) / seconds  # weighed by 1 / T: the target is 1
-        spread = self.covariance @ x
-        gain = spread / (FORGETTING * NOISE + x @ spread)
-        self.theta = np.maximum(self.theta + gain * (1.0 - x @ self.theta), 0.0)
-        self.covariance = (self.covariance - np.outer(gain, spread)) / FORGETTING
+        # Plain floats: three of them are less work than one call of NumPy, and this runs with each batch.
+        x = (1.0 / seconds, batch_size / seconds, batch_size * length / seconds)  # weighed by 1 / T: the target is 1
+        spread = [_dot(row, x) for row in self.covariance]
+        denominator = FORGETTING * NOISE + _dot(x, spread)
+        gain = [value / denominator for value in spread]
+        missed = 1.0 - _dot(x, self.theta)
+        a, c, d = (max(0.0, t + g * missed) for t, g in zip(self.theta, gain, strict=True))
+        self.theta = a, c, d
+        first, second, third = (
+            (
+                (row[0] - g * spread[0]) / FORGETTING,
+                (row[1] - g * spread[1]) / FORGETTING,
+                (row[2] - g * spread[2]) / FORGETTING,
+            )
+            for row, g in zip(self.covariance, gain, strict=True)
+        )
+        self.covariance = first, second, third
         self.num_seen += 1
+
+
+def _dot(x: Sequence[float], y: Sequence[float]) -> float:
+    return x[0] * y[0] + x[1] * y[1] + x[2] * y[2]

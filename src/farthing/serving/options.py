@@ -1,0 +1,47 @@
+"""What may be chosen about a service; what makes no sense is refused before anything is opened."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from farthing import plugins
+from farthing.errors import JobError
+from farthing.routers.base import Router
+from farthing.serving.recall import Caching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    host: str = "127.0.0.1"
+    port: int = 8000
+    name: str | None = None  # of the model in its routes; default: the job's
+    replicas: int | None = None  # default: the deployment's
+    router: str = "least_loaded"
+    deadline_s: float = math.inf  # of requests without one of their own
+    drain_s: float = 30.0
+    most_waiting: int = 10_000
+    max_rss_gib: float | None = None  # of one replica
+    keys: Path | None = None
+    body_mib: float = 16.0
+    certificate: Path | None = None  # TLS
+    private_key: Path | None = None
+    trust: bool = False
+    admin_port: int | None = None  # on this machine alone; None: versions cannot be changed
+    admin_keys: Path | None = None
+    caching: Caching = field(default_factory=Caching)
+    state: Path | None = None  # what a restart goes on with
+
+    def __post_init__(self) -> None:
+        for name in ("drain_s", "body_mib", "most_waiting", "deadline_s"):
+            if not getattr(self, name) > 0:
+                raise JobError(f"{name} = {getattr(self, name)} must be positive")
+        if self.replicas is not None and self.replicas < 1:
+            raise JobError(f"replicas = {self.replicas}: at least one is needed")
+        if (self.certificate is None) != (self.private_key is None):
+            raise JobError("certificate and private_key go together: give both, or neither")
+        if (self.admin_port is None) != (self.admin_keys is None):
+            raise JobError("admin_port and admin_keys go together: give both, or neither")
+        if self.state is not None and self.admin_port is None:
+            raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
+        if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
+            raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]
