@@ -48,7 +48,7 @@ LEARN, CALIBRATE = 20000, 256  # of TRAIN
 EPOCHS, RATE, TEACHER_EPOCHS, TEACHER_RATE = 3, 1e-3, 15, 3e-3
 RATIOS = {"2x": 0.3, "4x": 0.5}  # the residual stream is cut too: widths 8, 24, 48 and 8, 16, 32
 THEIR_RATIOS = {"2x": 0.25, "4x": 0.5}  # with these Torch-Pruning, which rounds down to 8, leaves the same widths
-INNER_RATIOS = {"2x": 0.5, "4x": 0.75}  # of ResNet-20, whose shortcuts pad: only channels inside a block go
+INNER_RATIOS = {"2x": 0.5, "2.9x": 0.75}  # of ResNet-20, whose shortcuts pad: only inside a block channels go; 8 stay
 BATCH_SIZES, ROUNDS = (1, 32), 60
 RUNTIMES = {"torch_eager": "torch", "onnxruntime": "onnx", "openvino": "openvino"}
 
