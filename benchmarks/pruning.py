@@ -163,16 +163,17 @@ def tested(work: Path, splits: dict[str, Dataset]) -> dict[str, Any]:
 def agreement(work: Path, splits: dict[str, Dataset]) -> dict[str, Any]:
     """Of ResNet-20, cut without any CIFAR-10 image: share of equal answers on images of something else, by what solved it."""
     original = resnet20(work)
-    asked, calibrate = colored(splits["test"]), colored(splits["train"].take(np.arange(CALIBRATE)))
+    asked, images = colored(splits["test"]), colored(splits["train"].take(np.arange(CALIBRATE)))
+    noise = tuple(pipelines.synthetic(original, 32, 1, seed) for seed in range(CALIBRATE // 32))
+    feeds = tuple(pipelines.feeds_of(original, images.requests, 32))
     sources = {
-        "noise": tuple(pipelines.synthetic(original, 32, 1, seed) for seed in range(8)),
-        "other images": tuple(pipelines.feeds_of(original, calibrate.requests, 32)),
+        "noise": Context(calibration=noise, original=original),
+        "other images": Context(calibration=feeds, calibrate=images, original=original),
     }
     before = answers(torch_form.load(original), asked)
     models = {"whole": original}
     for level, ratio in INNER_RATIOS.items():
-        for source, feeds in sources.items():
-            context = Context(calibration=feeds, calibrate=calibrate, original=original)
+        for source, context in sources.items():
             cut = models[level] = step(work / f"ResNet-20 {level}", PruneChannels(ratio=ratio).apply, original, context)
             name = f"{level} + reconstruct on {source}"
             models[name] = step(work / f"ResNet-20 {name}", Reconstruct().apply, cut, context)
