@@ -1,6 +1,7 @@
 """Servers side by side: started on their cores, asked until they answer, their processor time and that of strangers taken."""
 
 import contextlib
+import itertools
 import os
 import selectors
 import signal
@@ -77,7 +78,7 @@ def running(
         family = server.family()
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        gone, alive = psutil.wait_procs(family, STOP_S)
+        _, alive = psutil.wait_procs(family, STOP_S)
         for one in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -115,9 +116,9 @@ def whole(told: bytes) -> bool:
     return len(body) >= int(head.split(b"content-length:")[1].split(b"\r\n")[0])
 
 
-def peak(server: Server, body: bytes, *, connections: int, seconds: float) -> float:
+def peak(server: Server, bodies: Sequence[bytes], *, connections: int, seconds: float) -> float:
     """Answers per second in a closed loop: each connection asks again as soon as it is answered. Every answer must be a 200."""
-    sent, num_good = request(server.port, server.path, body), 0
+    sent, num_good = itertools.cycle([request(server.port, server.path, body) for body in bodies]), 0
     told: dict[socket.socket, bytes] = {}
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -126,7 +127,7 @@ def peak(server: Server, body: bytes, *, connections: int, seconds: float) -> fl
             channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(channel, selectors.EVENT_READ)
             told[channel] = b""
-            channel.sendall(sent)
+            channel.sendall(next(sent))
         started = time.perf_counter()
         while (now := time.perf_counter()) < started + seconds:
             for key, _ in selector.select(0.1):
@@ -138,7 +139,7 @@ def peak(server: Server, body: bytes, *, connections: int, seconds: float) -> fl
                     raise RuntimeError(answer[:200].decode(errors="replace"))
                 told[channel] = b""  # type: ignore[index]
                 num_good += 1
-                channel.sendall(sent)  # type: ignore[union-attr]
+                channel.sendall(next(sent))  # type: ignore[union-attr]
         return num_good / (now - started)
 
 

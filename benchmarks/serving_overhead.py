@@ -50,9 +50,9 @@ def commands(peers: Path, name: str, setting: str, artifact: Path) -> Row:
 def measured(peers: Path, name: str, setting: str, artifact: Path) -> Row:
     row: Row = {"server": name, "setting": setting}
     with servers.running(port=PORT, body=BODY, cores="0", **commands(peers, name, setting, artifact)) as server:
-        servers.peak(server, BODY, connections=CONNECTIONS, seconds=1.0)
+        servers.peak(server, [BODY], connections=CONNECTIONS, seconds=1.0)
         with servers.Strangers(server=server) as others:
-            row["peak_per_s"] = servers.peak(server, BODY, connections=CONNECTIONS, seconds=PEAK_S)
+            row["peak_per_s"] = servers.peak(server, [BODY], connections=CONNECTIONS, seconds=PEAK_S)
         row |= {"peak_strangers": others.cores, "per_core_s": row["peak_per_s"] / others.server_cores}
         for arrivals in ("poisson", "constant"):
             load = Load(
