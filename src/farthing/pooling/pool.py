@@ -62,10 +62,10 @@ class Pool:
 
     @property
     def ready_in_s(self) -> float:
-        """Until the next replica is ready, as long as its last start took; infinite where none is being started."""
+        """Until the next replica is ready, as long as its last start took; infinite where none that has served is coming."""
         now = time.monotonic()
-        starting = [one for one in self.replicas if one.state == "starting" and one.start_s > 0]
-        return min((max(0.0, one.start_s - (now - one.began_s)) for one in starting), default=math.inf)
+        coming = [one for one in self.replicas if one.state in ("starting", "down") and one.start_s and one.num_crashes < 2]
+        return min((max(0.0, one.began_s + one.start_s - now) for one in coming), default=math.inf)
 
     def is_ejected(self, replica: Replica) -> bool:
         return self.outliers.is_ejected(replica.name, time.monotonic())
@@ -127,8 +127,9 @@ class Pool:
                 replica.lose(f"{replica.name} died: {replica.reason or 'its socket closed'}")
             now = time.monotonic()
             pause_s = self._pause_s(replica, now)
+            replica.began_s = now + pause_s
             if not pause_s:
-                replica.state, replica.began_s = "starting", now
+                replica.state = "starting"
             self.changed()
             if replica.process is not None:
                 await asyncio.to_thread(replica.process.wait)
@@ -204,8 +205,11 @@ class Pool:
 
     def _can_spare(self, replica: Replica) -> bool:
         """It is ready, and so is another, or none is being started that will be."""
-        others = [other.state for other in self.replicas if other is not replica]
-        return replica.state == "ready" and ("ready" in others or not {"starting", "draining"} & set(others))
+        others = [other for other in self.replicas if other is not replica]
+        coming = any(
+            other.state in ("starting", "draining") or (other.state == "down" and not other.num_crashes) for other in others
+        )
+        return replica.state == "ready" and (any(other.state == "ready" for other in others) or not coming)
 
 
 @asynccontextmanager

@@ -92,12 +92,12 @@ class Retries:
         else:
             self.waiting.append(one)
 
-    def close(self, refusal: Refused) -> None:
-        """Refuse all that wait, and whatever comes."""
-        self.refusal, waiting = refusal, self.waiting
-        self.waiting = deque()
-        for one in waiting:
-            self.add(one)
+    def refuse(self, refusal: Refused) -> None:
+        """All that wait."""
+        for one in self.waiting:
+            for item in one.items:
+                item.refuse(refusal)
+        self.waiting.clear()
 
     def _blame(self, item: Pending, reason: str) -> None:
         self.quarantine.pop(item.digest, None)

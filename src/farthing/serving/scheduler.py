@@ -158,6 +158,8 @@ class Scheduler:
     def _next(self) -> tuple[Replica, Try] | float | None:
         """A batch and its replica; or the seconds after which to look again; None: there is nothing, or no place."""
         self._expire()
+        if not self._replicas and self._pool is not None and math.isinf(self._pool.ready_in_s):
+            self._refuse_all(Refused(503, "no replica is ready", 1.0))
         reserved: Replica | None = None
         if self.retries.waiting:  # before all others; who finds no place has one kept free
             num_active = len(self._tasks) + len(self.retries.waiting) + len(self.waiting) // self.policy.batch_size
@@ -282,7 +284,11 @@ class Scheduler:
         while (self.waiting or self.retries.waiting or self._tasks) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         refusal = Refused(503, "the server stopped before it could be served", 1.0)
-        self.retries.close(refusal)
+        self.retries.refusal = refusal
+        self._refuse_all(refusal)
+
+    def _refuse_all(self, refusal: Refused) -> None:
+        self.retries.refuse(refusal)
         for item in self.waiting:
             item.refuse(refusal)
         self.waiting = []

@@ -7,6 +7,7 @@ import math
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from farthing.artifact import Artifact
 from farthing.errors import JobError, MissingExtra
 from farthing.serving.limits import Limits, read_keys
 from farthing.serving.options import Options
+from farthing.serving.recall import stored
 
 RECEIPT_EVERY_S = 60.0
 YOUNG_OBJECTS = 10_000  # until the collector looks at them: a request makes a few dozen, nearly all of which end with it
@@ -26,6 +28,7 @@ def serve(directory: Path, options: Options, tell: Callable[[str], None] = print
 
     Raises ArtifactError for an artifact that was changed, BuildError if no replica can be started, MissingExtra, JobError.
     """
+    _check_tls(options)
     loaded = artifact.load(directory, trust=options.trust)
     limits = Limits(body_bytes=int(options.body_mib * 2**20), keys=read_keys(options.keys) if options.keys else {})
     with (
@@ -45,6 +48,18 @@ def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+def _check_tls(options: Options) -> None:
+    """Raises JobError: before anything is loaded, and not by a traceback of the server."""
+    if options.certificate is None or options.private_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.certificate, options.private_key)
+    except OSError as error:  # SSLError is one
+        raise JobError(
+            f"TLS: {options.certificate} and {options.private_key} are no certificate and its private key in PEM: {error}"
+        ) from error
+
+
 def listening(host: str, port: int) -> socket.socket:
     """Taken before anything is loaded, so that a port in use is told at once. Raises JobError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -59,23 +74,25 @@ async def _serve(
 ) -> None:
     try:
         from farthing.serving.app import Service
+        from farthing.serving.embedding import near
         from farthing.serving.metrics import Metrics
         from farthing.serving.standing import Standing
     except ImportError as error:
         raise MissingExtra("uvicorn", "serve") from error
-    standing = await Standing.restored(loaded, options, metrics := Metrics(), tell)
-    try:
-        service = Service(
-            name=options.name or loaded.manifest.job_name,
-            versions=standing.versions,
-            metrics=metrics,
-            limits=limits,
-            deadline_s=options.deadline_s,
-        )
-        await _until_told(service, listener, options, standing)
-        tell(service.version.receipt.line())
-    finally:
-        await standing.close()
+    async with near(loaded, options) as neighbours, stored(options.caching, neighbours) as storage:
+        standing = await Standing.restored(loaded, options, metrics := Metrics(), tell, storage)
+        try:
+            service = Service(
+                name=options.name or loaded.manifest.job_name,
+                versions=standing.versions,
+                metrics=metrics,
+                limits=limits,
+                deadline_s=options.deadline_s,
+            )
+            await _until_told(service, listener, options, standing)
+            tell(service.version.receipt.line())
+        finally:
+            await standing.close()
 
 
 def _http(application: Any, options: Options, *, tls: bool) -> Any:
