@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 import servers
+from farthing.artifact import load
+from farthing.artifact.manifest import write
 from farthing.bench import Load, bench
 from serving_overhead import spread, versions
 
@@ -60,16 +62,16 @@ def started(name: str, setting: Row, artifact: Path, peers: Path, folder: Path) 
 
 def planned(setting: Row, artifact: Path, folder: Path) -> Path:
     """The artifact with another plan."""
-    name = "-".join(str(value) for value in setting.values())
-    if not (folder / name).exists():
-        shutil.copytree(artifact, folder / name)
-        manifest = json.loads((folder / name / "manifest.json").read_text())
-        manifest["deployment"] |= {
-            "threads": NUM_CORES // setting["replicas"], "streams": 1, "replicas": setting["replicas"],
-            "batch_size": setting["batch"], "batch_delay_s": setting.get("delay_s", 0.0), "bucketing": setting["bucketing"],
-        }  # fmt: skip
-        (folder / name / "manifest.json").write_text(json.dumps(manifest))
-    return folder / name
+    target = folder / "-".join(str(value) for value in setting.values())
+    if not target.exists():
+        shutil.copytree(artifact, target)
+        given = load(target).manifest
+        deployment = replace(
+            given.deployment, threads=NUM_CORES // setting["replicas"], streams=1, replicas=setting["replicas"],
+            batch_size=setting["batch"], batch_delay_s=setting.get("delay_s", 0.0), bucketing=setting["bucketing"],
+        )  # fmt: skip
+        write(target, replace(given, deployment=deployment))
+    return target
 
 
 def bodies(name: str, chosen: list[str]) -> tuple[bytes, ...]:
@@ -100,7 +102,7 @@ def swept(name: str, setting: Row, guess_per_s: float, artifact: Path, peers: Pa
     cores = ",".join(map(str, range(NUM_CORES)))
     how = started(name, setting, artifact, peers, folder)
     with servers.running(port=PORT, body=asked[0], cores=cores, **how) as server:
-        load = Load(
+        asked_load = Load(
             url=server.url,
             bodies=asked,
             rate_per_s=max(65.0, 0.7 * guess_per_s),
@@ -110,7 +112,7 @@ def swept(name: str, setting: Row, guess_per_s: float, artifact: Path, peers: Pa
         )
         servers.peak(server, asked, connections=SCREEN_CONNECTIONS, seconds=1.0)
         with servers.Strangers(server=server) as others:
-            done = bench(replace(load, seed=1), sweep=True)
+            done = bench(replace(asked_load, seed=1), sweep=True)
     rates = [
         {"rate_per_s": run.rate_per_s, "goodput_per_s": run.goodput_per_s, "kept": run.slo_kept, "void": run.void,
          "p99_s": next((value.value_s for value in run.percentiles if value.p == 99), None)}
