@@ -1,4 +1,4 @@
-"""The model file of an artifact as farthing runs it, without farthing: OpenVINO, the same precision and threads, tokenizer and padding."""
+"""An artifact's model file as farthing runs it, without farthing: OpenVINO, same precision, threads, tokenizer and padding."""
 
 import json
 import os
@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 
 
 class Encoder:
-    def __init__(self, directory, threads):
+    def __init__(self, directory, threads, pad_to=1):
         facts = json.loads((directory / "pipeline.json").read_text())
+        self.max_length, self.pad_to = facts["max_length"], pad_to
         self.pad_id, self.names = facts["pad_id"], [one["name"] for one in facts["inputs"]]
         self.tokenizer = Tokenizer.from_file(str(directory / facts["tokenizer"]))
         self.tokenizer.no_padding()
@@ -29,6 +30,7 @@ class Encoder:
         """(n, width) float32."""
         encodings = self.tokenizer.encode_batch_fast(list(texts))
         longest = max(len(one.ids) for one in encodings)
+        longest = min(-(-longest // self.pad_to) * self.pad_to, self.max_length)
         feeds = {
             "input_ids": np.full((len(texts), longest), self.pad_id, np.int64),
             "attention_mask": np.zeros((len(texts), longest), np.int64),
@@ -40,5 +42,5 @@ class Encoder:
 
 
 def opened():
-    """What ARTIFACT and THREADS in the environment say."""
-    return Encoder(Path(os.environ["ARTIFACT"]), int(os.environ["THREADS"]))
+    """What ARTIFACT, THREADS and PAD_TO in the environment say."""
+    return Encoder(Path(os.environ["ARTIFACT"]), int(os.environ["THREADS"]), int(os.environ.get("PAD_TO", "1")))
