@@ -130,7 +130,7 @@ def peak(server: Server, bodies: Sequence[bytes], *, connections: int, seconds: 
     """Good answers per second in a closed loop: each connection asks again as soon as it is answered. What a server sheds (503)
     does not count; any other answer is an error.
     """
-    sent, num_good = itertools.cycle([request(server.port, server.path, body) for body in bodies]), 0
+    sent, num_good, answer = itertools.cycle([request(server.port, server.path, body) for body in bodies]), 0, b""
     told: dict[socket.socket, bytes] = {}
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -152,6 +152,8 @@ def peak(server: Server, bodies: Sequence[bytes], *, connections: int, seconds: 
                 told[channel] = b""  # type: ignore[index]
                 num_good += answer.startswith(b"HTTP/1.1 200")
                 channel.sendall(next(sent))  # type: ignore[union-attr]
+        if not num_good:
+            raise RuntimeError(f"no good answer in {seconds:g} s, the last one was {answer[:200].decode(errors='replace')}")
         return num_good / (now - started)
 
 

@@ -42,7 +42,7 @@ class Batched:
     def __init__(self):
         self.encoder = serving_model.opened()
 
-    @bentoml.api(batchable=True, max_batch_size=asked["batch"], max_latency_ms=max(1, round(asked["delay_s"] * 1e3)))
+    @bentoml.api(batchable=True, max_batch_size=max(2, asked["batch"]), max_latency_ms=max(1, round(asked["delay_s"] * 1e3)))
     def predict(self, texts: list[str]) -> np.ndarray:
         return self.encoder(texts)
 
