@@ -53,6 +53,15 @@ def test_nodes_with_flops_and_bytes(original: OnnxOriginal, tmp_path: Path, monk
     assert not list(scratch.iterdir())  # the profiles are gone
 
 
+def test_sessions_of_one_millisecond_have_each_their_profile(
+    original: OnnxOriginal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sessions = [original._open(1, profiled=True) for _ in range(30)]
+    profiles = {session.end_profiling() for session in sessions}
+    assert len(profiles) == 30 and all(Path(profile).exists() for profile in profiles)
+
+
 def test_a_graph_has_no_sensitivities(original: OnnxOriginal) -> None:
     assert original.sensitivities((), 1).errors == ()
 

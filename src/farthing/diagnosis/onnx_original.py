@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from farthing.diagnosis.roofline import Call, flops, grouped, label
 from farthing.diagnosis.sensitivity import Sensitivities
@@ -77,7 +78,8 @@ class OnnxOriginal:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.enable_profiling = profiled
-        options.profile_file_prefix = str(Path(tempfile.gettempdir()) / "farthing")
+        # ONNX Runtime adds the time in ms: sessions of one millisecond would share a file
+        options.profile_file_prefix = str(Path(tempfile.gettempdir()) / f"farthing_{uuid4().hex}")
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         provider = "CUDAExecutionProvider" if self.device_kind == "cuda" else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
