@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -10,7 +11,8 @@ import numpy as np
 import orjson
 
 from farthing import artifact
-from farthing.errors import DataError, MissingExtra
+from farthing.errors import DataError
+from farthing.serving import arrow_body
 from farthing.types import Array, Pipeline
 
 JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apache.arrow.stream"
@@ -92,7 +94,7 @@ def npy(rows: list[list[Array]]) -> bytes:
 
 def arrow(rows: list[list[Array]], pipeline: Pipeline) -> bytes:
     """A column of lists (flattened) for each output."""
-    pa = _pyarrow()
+    pa = arrow_body.pyarrow()
     columns = {spec.name: pa.array([row[i].ravel().tolist() for row in rows]) for i, spec in enumerate(pipeline.outputs)}
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
@@ -129,30 +131,32 @@ def _arrays(columns: dict[str, Array], pipeline: Pipeline) -> Asked:
 
 def _npy(body: bytes) -> Array:
     try:
+        _check_claimed_size(body)
         array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
         raise BadBody(f"not a NumPy array: {error}") from error
     if array.ndim == 0 or array.ndim > MOST_AXES:
         raise BadBody(f"an array of {array.ndim} axes; the first one counts the items")
     return np.asarray(array)
 
 
+def _check_claimed_size(body: bytes) -> None:
+    """np.load sets memory aside for the shape that the header claims, before it reads. Raises ValueError."""
+    file = io.BytesIO(body)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is not read")
+    shape, _, dtype = readers[version](file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(body) - file.tell():
+        raise ValueError(f"{len(body) - file.tell()} bytes do not fill the shape {shape} of {dtype}")
+
+
 def _arrow(body: bytes) -> dict[str, Array]:
-    pa = _pyarrow()
     try:
-        table = pa.ipc.open_stream(body).read_all()
-        return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        return arrow_body.columns(body, MOST_ITEMS)
+    except ValueError as error:
         raise BadBody(f"not an Arrow stream: {error}") from error
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "arrow") from error
-    return pyarrow
 
 
 def _constant(name: str) -> NoReturn:
