@@ -28,7 +28,7 @@ from farthing.caching.encoding import to_bytes
 from farthing.caching.guards import refuses
 from farthing.caching.neighbours import Exact, Graph, Neighbours
 from farthing.caching.savings import Terms as Prices
-from farthing.caching.semantic import Semantic, Threshold
+from farthing.caching.semantic import Semantic, Threshold, in_thread
 from farthing.calibration import calibrate
 from farthing.calibration.budget import Verify, certify_cached, divide
 from farthing.calibration.replay import stream
@@ -248,7 +248,7 @@ def _played(
     """The live cache, shadows included: filled by the past, counted on what comes later."""
     if threshold is None:
         return {"cosine": None, "hits": 0, "wrong": 0, "requests": len(later.texts), "upper": 0.0, "broken": False}
-    semantic = Semantic(embed=_none1, differs=_differs, threshold=threshold, guard=guard, shadow_share=SHADOW)
+    semantic = Semantic(embed=in_thread(_none1), differs=_differs, threshold=threshold, guard=guard, shadow_share=SHADOW)
     _through(semantic, past)
     semantic.watch = replace_watch(semantic)
     hits, wrong = _through(semantic, later)
@@ -294,7 +294,7 @@ def zipf(traffic: Traffic, told: list[dict[str, Any]]) -> list[dict[str, Any]]:
             semantic = None
             if found:
                 kept = Threshold(cosine=found[0]["cosine"], budget=budget, max_entries=found[0]["entries"], alpha=0.05)
-                semantic = Semantic(embed=lambda t, m=later: m.vectors[m.at[t]], differs=_differs, threshold=kept)
+                semantic = Semantic(embed=in_thread(lambda t, m=later: m.vectors[m.at[t]]), differs=_differs, threshold=kept)
             rows.append({"seed": seed, "budget": budget} | asyncio.run(_asked(later, requests, semantic)))
     return rows
 
@@ -326,7 +326,7 @@ def loses(traffic: Traffic, encoder: Encoder) -> list[dict[str, Any]]:
     ]
     for name, model_s, near in cases:
         threshold = Threshold(cosine=0.8, budget=0.5, max_entries=MAX_ENTRIES, alpha=0.05)
-        semantic = Semantic(embed=encoder.one, differs=_differs, threshold=threshold) if near else None
+        semantic = Semantic(embed=in_thread(encoder.one), differs=_differs, threshold=threshold) if near else None
         prices = Prices(usd_per_request=model_s * USD_PER_S, usd_per_s=USD_PER_S)
         told.append({"case": name} | asyncio.run(_books(traffic, texts, prices, semantic)))
         print(told[-1], flush=True)

@@ -82,16 +82,15 @@ def variants(source: Pipeline, context: Context, runtime: str, directory: Path) 
     form, int8 = INT8[runtime]
     conversion: Any = plugins.load(Conversion, f"torch_to_{form}")()  # type: ignore[type-abstract]
     made = {"float32": conversion.convert(source, directory / runtime / "float32", context)}
-    made["int8"] = method(int8).apply(made["float32"], directory / runtime / "int8", context)
+    made["int8"] = plugins.make(Method, MemberRef(name=int8)).apply(made["float32"], directory / runtime / "int8", context)
     for name, bits in PACKED:
         there = directory / f"{name}{bits}"
-        packed = pipelines.read(there) if there.exists() else method(name, bits=bits).apply(source, there, context)
+        packed = (
+            pipelines.read(there)
+            if there.exists()
+            else plugins.make(Method, language.member(name, bits=bits)).apply(source, there, context)
+        )
         made[f"{name} {bits}"] = conversion.convert(packed, directory / runtime / f"{name}{bits}", context)
-    return made
-
-
-def method(name: str, **knobs: Any) -> Method:
-    made: Method = plugins.make(Method, MemberRef(name=name, knobs=tuple(knobs.items())))  # type: ignore[type-abstract]
     return made
 
 
@@ -135,6 +134,8 @@ def table(found: dict[str, Any]) -> list[str]:
         "# Packed weights where they run, one thread",
         "",
         "Time over that of float32 on the same runtime, in the same round: median [quartiles]; below 1 is faster.",
+        "",
+        language.NOTE,
         "",
         "| | " + " | ".join(shapes) + " | " + " | ".join(f"{name} MB" for name in SHAPES) + " |",
         "|---" * (len(shapes) + 1 + len(SHAPES)) + "|",

@@ -77,7 +77,7 @@ def running(
         family = server.family()
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        gone, alive = psutil.wait_procs(family, STOP_S)
+        _, alive = psutil.wait_procs(family, STOP_S)
         for one in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()

@@ -3,9 +3,10 @@
     python benchmarks/serving_overhead.py screen PEERS    (every stated setting once or twice: each peer's best are chosen)
     python benchmarks/serving_overhead.py rounds PEERS    (those in turn with farthing, ROUNDS times)
 
-PEERS holds an environment each (benchmarks/peers/README.md). The server has core 0, the generator core 1. farthing serves its smallest
-artifact, whose model does run, in a process of its own; the peers answer a constant. Latency: our open loop at RATE_PER_S. Peak: a
-closed loop of CONNECTIONS. On a shared machine `requests per core-second` (peak over the processor time taken) is what to compare.
+PEERS holds an environment each (benchmarks/peers/README.md). The server has core 0, the generator core 1. farthing serves its
+smallest artifact, whose model does run, in a process of its own; the peers answer a constant. Latency: our open loop at
+RATE_PER_S. Peak: a closed loop of CONNECTIONS. On a shared machine `requests per core-second` (peak over the processor time
+taken) is what to compare.
 """
 
 import json

@@ -55,6 +55,23 @@ def test_a_mistake_is_one_line_with_the_next_step_and_exit_code_2(tmp_path, old,
     assert "Traceback" not in done.stderr
 
 
+SLOW_MODEL = """
+import time
+
+def forest():
+    time.sleep(600)
+"""
+
+
+def test_an_original_that_takes_too_long_says_which_key_gives_it_more(tmp_path):
+    job = edited(tmp_path, "minutes = 5", "minutes = 5\ntrial_timeout_s = 2")
+    job.write_text(job.read_text().replace("small_job:forest", "slow_model:forest"))
+    (tmp_path / "slow_model.py").write_text(SLOW_MODEL)
+    done = run("optimize", job, "--out", tmp_path / "run")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "cannot be read: ran past its limit of 2 s" in done.stderr and "trial_timeout_s under [budget]" in done.stderr
+
+
 def test_a_missing_job_says_how_to_write_one(tmp_path):
     done = run("optimize", tmp_path / "none.toml")
     assert done.returncode == 2

@@ -1,5 +1,7 @@
 """What a trial tells the search beside its cost."""
 
+from dataclasses import replace
+
 import pytest
 
 from farthing import spec
@@ -24,3 +26,20 @@ def test_a_trial_says_whether_the_search_split_bears_its_floor_out(tmp_path, max
         assert trial.convincing is convincing
         search.tell(proposal, trial)
         assert (search.best_usd(convincing=True) < float("inf")) is convincing
+
+
+def test_a_trial_on_a_machine_that_held_the_original_up_is_turned_down(tmp_path):
+    """Else it would seem as many times cheaper than it is, and end the search."""
+    job = spec.read(small_job.write(tmp_path))
+    with Store.open(tmp_path / "run", digest=job.digest, resume=False) as store, Workshop(job, store, silent) as shop:
+        search = propose(job, shop.profile, shop.feasible, usd(baseline_trial(shop).candidate))
+        build = next(p.build for p in search.proposals if p.build.runtime.name == "onnxruntime" and not p.build.recipe)
+        honest = shop.time
+
+        def crowded(*given):
+            times = honest(*given)
+            return replace(times, baseline_seconds=tuple((80 * s,) for (s,) in times.baseline_seconds))
+
+        shop.time = crowded
+        rejected = try_build(shop, build, num_candidates=1).candidate.rejected
+        assert rejected.stage == "time" and "the machine was too busy" in rejected.reason

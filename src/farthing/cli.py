@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from farthing.cli_render import artifact_folder, render
-from farthing.errors import DataError, FarthingError, JobError, MissingExtra
+from farthing.errors import MORE_TIME, BuildTimeout, DataError, FarthingError, JobError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(render, name="render")
 
 NOTHING_MEETS_THE_FLOOR = UPDATE_REFUSED = SLO_BROKEN = 3
+NOT_SHOWN = 3
 VOID = 4
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of the signal
 
@@ -56,6 +57,8 @@ def optimize(
     except KeyboardInterrupt as interruption:
         typer.echo(_told(interruption, job, folder, minutes))
         raise typer.Exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED) from None
+    except BuildTimeout as error:  # of the original: what a candidate does is a rejection
+        raise BuildTimeout(f"the original {error}. {MORE_TIME}") from error
     (folder / "job.path").write_text(str(job.resolve()), encoding="utf-8")  # what `update` reads
     typer.echo(table(decision, folder))
     if decision.verdict == "nothing":
@@ -113,6 +116,48 @@ def predict(
 
 
 @app.command()
+def calibrate(
+    artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved: a model of texts")],
+    texts: Annotated[Path, typer.Option(help="JSON Lines: held-out traffic, in its order")],
+    embedder: Annotated[Path, typer.Option(help="an artifact that gives one vector for a text")],
+    budget: Annotated[float, typer.Option(help="wrong hits per request that may be, e.g. 0.02")],
+    max_entries: Annotated[int, typer.Option(help="of the cache: the bound holds up to this size")] = 3_000,
+    confidence: Annotated[float, typer.Option(help="of the bound")] = 0.95,
+    metric: Annotated[str | None, typer.Option(help="by which two answers differ (default: the first floor's)")] = None,
+    tolerance: Annotated[float, typer.Option(help="so far below its best is not different yet")] = 0.0,
+    verify: Annotated[Path | None, typer.Option(help='JSON Lines {"text": ..., "label": ...}: certify cache and model')] = None,
+    original: Annotated[
+        Path | None, typer.Option(help="with --verify: what the floor counts from (default: the model)")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="for `farthing serve --semantic`")] = Path("semantic.json"),
+    trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
+) -> None:
+    """How alike two texts must be to share an answer. Exit code 3: no threshold could be shown to keep the budget."""
+    from farthing import calibration
+    from farthing.artifact import load
+    from farthing.calibration import record as records
+    from farthing.calibration.threshold import Terms
+
+    if original is not None and verify is None:
+        raise JobError("--original: without effect, since nothing is certified; give --verify too")
+    model, other = load(artifact_folder(artifact), trust=trust), load(artifact_folder(embedder), trust=trust)
+    source = None if original is None else load(artifact_folder(original), trust=trust)
+    asked = calibration.Asked(model=model, embedder=other, metric=metric, tolerance=tolerance, verify=verify, original=source)
+    terms = Terms(budget=budget, max_entries=max_entries, alpha=1.0 - confidence)
+    found, record = calibration.calibrated(asked, texts, terms)
+    typer.echo(found.reason)
+    if record is None:
+        raise typer.Exit(NOT_SHOWN)
+    for one in record.certificates:
+        typer.echo(
+            f"cache and model together against {one['against']}: {one['metric']} {one['verdict']}, falls by {one['drop']:.3g}, "
+            f"at most {one['upper_bound']:.3g} of {one['max_drop']:.3g} allowed ({one['num_hits']} of {one['num_texts']} hit)"
+        )
+    records.write(record, out)
+    typer.echo(f"written: {out}")
+
+
+@app.command()
 def gate(
     artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
     job: Annotated[Path, typer.Option(help="the job whose floors it must keep, as they are now")],
@@ -145,6 +190,12 @@ def serve(
     admin_port: Annotated[int | None, typer.Option(help="on 127.0.0.1, to bring other versions in (default: none)")] = None,
     admin_keys: Annotated[Path | None, typer.Option(help="who may: a file as --keys, of its own")] = None,
     state: Annotated[Path | None, typer.Option(help="a file by which a restart knows which version is served")] = None,
+    cache: Annotated[str, typer.Option(help="where answers are kept for equal requests: none, memory, disk, redis")] = "none",
+    cache_mib: Annotated[float | None, typer.Option(help="of kept answers (default: the cache's own)")] = None,
+    cache_ttl_s: Annotated[float | None, typer.Option(help="so long an answer is given again (default: no limit)")] = None,
+    cache_at: Annotated[str | None, typer.Option(help="disk: its file; redis: its URL")] = None,
+    semantic: Annotated[Path | None, typer.Option(help="also answer like texts: what `farthing calibrate` wrote")] = None,
+    embedder: Annotated[Path | None, typer.Option(help="the artifact that --semantic was calibrated with")] = None,
     engine: Annotated[
         str, typer.Option(help="local: this process and its replicas; ray: Ray Serve, scaled as planned")
     ] = "local",
@@ -155,7 +206,7 @@ def serve(
     trust: Annotated[bool, typer.Option("--trust", help="open a model that is a pickle")] = False,
 ) -> None:
     """Serve an artifact over HTTP; what it costs is told beside what was planned."""
-    from farthing.serving import Options
+    from farthing.serving import Caching, Options
     from farthing.serving import serve as serve_artifact
 
     options = Options(
@@ -172,6 +223,7 @@ def serve(
         admin_port=admin_port,
         admin_keys=admin_keys,
         state=state,
+        caching=Caching(kind=cache, mib=cache_mib, ttl_s=cache_ttl_s, at=cache_at, semantic=semantic, embedder=embedder),
         trust=trust,
     )
     if engine != "local":

@@ -19,6 +19,8 @@ FarthingError
 └── MissingExtra (ImportError)       an optional dependency is not installed: names the extra
 """
 
+MORE_TIME = "Is the machine busy? Go on later with --resume, or give more: trial_timeout_s under [budget]"
+
 
 class FarthingError(Exception):
     """Base of every error that is the user's to mend; a broken invariant of ours is an `assert`."""

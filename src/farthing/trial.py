@@ -12,7 +12,7 @@ from farthing.certification.bounds import quick_bounds
 from farthing.certification.questions import questions
 from farthing.errors import BuildError, DataError
 from farthing.measurement import session
-from farthing.measurement.service import fit_service
+from farthing.measurement.service import drowned, fit_service
 from farthing.measurement.workers import Worker
 from farthing.results import (
     Candidate,
@@ -116,6 +116,8 @@ def _attempt(shop: Workshop, build: Build, num_candidates: int) -> Trial:
             shop.store.once("search answers", codec.digest(build), lambda: evidence.candidate)
             stage = "time"
             times = _time_layout(shop, worker, first)
+            if reason := drowned(times, shop.reference_s):
+                return _rejected(trial, stage, reason)
             trial = replace(
                 trial,
                 times=(times,),

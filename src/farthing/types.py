@@ -210,8 +210,29 @@ class Pipeline:
         return self.directory / self.file
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learning:
+    """How far a training has come."""
+
+    share: float  # of all its steps
+    epoch: int  # epochs that have ended
+    num_epochs: int
+    left_s: float  # at most: it may stop early
+    loss: float | None = None  # on held-out items, where an epoch has just ended
+
+    def __str__(self) -> str:
+        loss = "" if self.loss is None else f"held-out loss {self.loss:.5g}, "
+        return f"epoch {self.epoch} of {self.num_epochs}: {loss}at most {self.left_s:.0f} s left"
+
+
+Tell = Callable[[Learning], None]
+
+
 class House(Protocol):
-    """What a method needs that is made of other builds."""
+    """What a method needs that is made of other builds, and who is told how far it has come."""
+
+    @property
+    def tell(self) -> Tell: ...
 
     def make(self, build: "Build", directory: Path) -> Pipeline:
         """The original brought through that build's recipe and conversions. Raises BuildError."""
@@ -235,6 +256,11 @@ class Context:
     original: Pipeline | None = None  # the model as it came: what a method that distils learns from
     checkpoints: Path | None = None  # a folder of this step alone, where a method that learns keeps how far it came
     house: House | None = None  # there while a method is applied
+
+    @property
+    def tell(self) -> Tell:
+        """Who a training tells how far it has come; without a house, standard output."""
+        return print if self.house is None else self.house.tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

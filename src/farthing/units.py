@@ -27,6 +27,10 @@ def mib(num_bytes: float) -> float:
     return num_bytes / 2**20
 
 
+def from_mib(num_mib: float) -> float:
+    return num_mib * 2**20
+
+
 def kwh(joules: float) -> float:
     return joules / JOULES_PER_KWH
 

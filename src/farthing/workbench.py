@@ -37,4 +37,4 @@ def diagnosis(
 
 def build(state: State, original: Pipeline, wanted: Build, directory: Path, context: Context, cache: Path) -> Pipeline:
     with filling(directory):
-        return transform.apply(original, wanted, directory, context, cache=cache)
+        return transform.apply(original, wanted, directory, context, cache=cache, tell=state["tell"])

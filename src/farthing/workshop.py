@@ -16,7 +16,7 @@ from farthing import pipeline as pipelines
 from farthing import plugins, transform, workbench
 from farthing.certification import Ledger, Race
 from farthing.codec import digest
-from farthing.errors import BuildError, DataError, JobError, ModelError, RecipeError
+from farthing.errors import MORE_TIME, BuildError, BuildTimeout, DataError, JobError, ModelError, RecipeError
 from farthing.forms.cascade_form import ITEM_DEPENDENT
 from farthing.measurement import measure, session
 from farthing.measurement.service import Yardstick
@@ -120,6 +120,7 @@ class Workshop:
             log=self.store.directory / f"{name}.log",
             max_rss_bytes=from_gib(limit_gib) if limit_gib else FREE_MEMORY_SHARE * psutil.virtual_memory().available,
             timeout_s=self.job.budget.trial_timeout_s,
+            told=lambda learning: self.progress("learning", {"learning": learning}),
         )
 
     # ------------------------------------------------------------ the original
@@ -132,7 +133,8 @@ class Workshop:
             try:
                 pipeline: Pipeline = self.builder().call(workbench.snapshot, self.job.model, directory, self.job.trust)
             except BuildError as error:
-                raise ModelError(f"the model {self.job.model} cannot be read: {error}") from error
+                more = f". {MORE_TIME}" if isinstance(error, BuildTimeout) else ""
+                raise ModelError(f"the model {self.job.model} cannot be read: {error}{more}") from error
             return pipeline
 
         pipeline = self.store.folder("original", "model", make)

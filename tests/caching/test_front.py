@@ -11,7 +11,7 @@ from farthing.caches.disk import Disk
 from farthing.caches.memory import Memory
 from farthing.caching import cached
 from farthing.caching.savings import Terms
-from farthing.caching.semantic import Semantic, Threshold
+from farthing.caching.semantic import Semantic, Threshold, in_thread
 
 TERMS = Terms(usd_per_request=1e-3, usd_per_s=1e-9)
 
@@ -57,7 +57,7 @@ def test_equal_requests_that_come_late_find_the_answer():
         time.sleep(0.05)
         return np.ones(4, np.float32)
 
-    semantic = Semantic(embed=slow, differs=np.array_equal, threshold=threshold(2 - 1e-9 - 1.0))
+    semantic = Semantic(embed=in_thread(slow), differs=np.array_equal, threshold=threshold(2 - 1e-9 - 1.0))
     one = front(model, semantic=semantic)
 
     async def run() -> None:
@@ -161,6 +161,7 @@ def test_answers_cannot_be_changed_by_who_holds_them():
     one = front(Model())
 
     async def run() -> None:
+        await one.ask(np.arange(3))
         answer = await one.ask(np.arange(3))
         with pytest.raises(ValueError, match="read-only"):
             answer.value[0] = 9
@@ -197,7 +198,7 @@ def differs(one: Any, other: Any) -> bool:
 
 def test_a_neighbour_answers_once_then_the_model():
     model = Model()
-    semantic = Semantic(embed=by_first_letter, differs=differs, threshold=threshold(0.9), shadow_share=1e-9)
+    semantic = Semantic(embed=in_thread(by_first_letter), differs=differs, threshold=threshold(0.9), shadow_share=1e-9)
     one = front(model, semantic=semantic)
 
     async def run() -> list[tuple[str, int]]:
@@ -215,7 +216,7 @@ def test_shadows_find_a_broken_budget_and_switch_it_off_for_good():
     """Every neighbour is wrong: after a few shadows there are no more hits, and the reason is told."""
     model = Model(wait_s=0.0)
     knobs = {"guard": lambda one, other: None, "shadow_share": 0.5}
-    semantic = Semantic(embed=by_first_letter, differs=differs, threshold=threshold(0.9), **knobs)
+    semantic = Semantic(embed=in_thread(by_first_letter), differs=differs, threshold=threshold(0.9), **knobs)
     one = front(model, semantic=semantic)
 
     async def run() -> None:
@@ -235,7 +236,7 @@ def test_shadows_find_a_broken_budget_and_switch_it_off_for_good():
 
 def test_a_shadow_that_fails_says_nothing():
     model = Model(wait_s=0.0)
-    semantic = Semantic(embed=by_first_letter, differs=differs, threshold=threshold(0.9), shadow_share=1.0)
+    semantic = Semantic(embed=in_thread(by_first_letter), differs=differs, threshold=threshold(0.9), shadow_share=1.0)
     one = front(model, semantic=semantic)
 
     async def run() -> None:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from farthing.caching.semantic import Semantic, Threshold
+from farthing.caching.semantic import Semantic, Threshold, in_thread
 
 
 def vector(angle: float) -> np.ndarray:
@@ -15,7 +15,7 @@ def vector(angle: float) -> np.ndarray:
 def make(**knobs) -> Semantic:
     threshold = Threshold(cosine=0.99, budget=0.05, max_entries=knobs.pop("max_entries", 10), alpha=0.05)
     return Semantic(
-        embed=lambda text: vector(0.0), differs=lambda a, b: a != b, threshold=threshold, shadow_share=1e-9, **knobs
+        embed=in_thread(lambda text: vector(0.0)), differs=lambda a, b: a != b, threshold=threshold, shadow_share=1e-9, **knobs
     )
 
 

@@ -22,7 +22,7 @@ class Crossed(nn.Module):
 
 def test_layers_that_share_an_input_stand_together_in_the_order_they_are_run() -> None:
     module = Crossed().eval()
-    found = grouped.sharing(module, grouped.linears(module, "rtn"), (torch.randn(4, 32),))
+    found = grouped.sharing(module, grouped.linears(module, "gptq"), (torch.randn(4, 32),))
     assert found == [["left", "right"], ["last"], ["unused"]]
 
 
@@ -46,7 +46,7 @@ def test_infinity_inside_the_model_is_told_by_the_method() -> None:
 def test_a_weight_that_is_computed_is_not_packed() -> None:
     module = Crossed()
     parametrizations.weight_norm(module.left)
-    assert "left" not in dict(grouped.linears(module, "rtn"))
+    assert "left" not in dict(grouped.linears(module, "gptq"))
 
 
 class Twice(Crossed):

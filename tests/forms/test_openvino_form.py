@@ -14,7 +14,7 @@ from farthing.testing import zoo
 from farthing.types import MemberRef
 
 
-@pytest.mark.parametrize(("name", "bits", "kind"), [("rtn", 4, "u4"), ("rtn", 8, "u8"), ("gptq", 3, "u4"), ("hqq", 4, "u4")])
+@pytest.mark.parametrize(("name", "bits", "kind"), [("awq", 4, "u4"), ("gptq", 8, "u8"), ("gptq", 3, "u4"), ("hqq", 4, "u4")])
 def test_weights_stay_in_their_type(name: str, bits: int, kind: str, tmp_path: Path) -> None:
     source = zoo.source("encoder", tmp_path / "source")
     context = zoo.context(source)

@@ -2,7 +2,17 @@
 
 import pytest
 
-from farthing.measurement.service import FINAL_ROUNDS, ROUNDS, Yardstick, fit_service, measure, normalized, side_by_side
+from farthing.measurement.service import (
+    DROWNED,
+    FINAL_ROUNDS,
+    ROUNDS,
+    Yardstick,
+    drowned,
+    fit_service,
+    measure,
+    normalized,
+    side_by_side,
+)  # fmt: skip
 from farthing.results import ServiceTimes
 
 SHAPES = [(1, 16), (1, 128), (8, 40), (8, 128), (32, 16), (32, 40)]
@@ -75,6 +85,13 @@ def test_a_round_in_which_the_yardstick_is_far_off_is_timed_again():
 def test_a_machine_that_stays_slower_is_taken_as_it_is():
     found = timed([], 0.03)
     assert [s for (s,) in found.baseline_seconds] == [0.03] * ROUNDS
+
+
+def test_times_beside_an_original_that_was_held_up_are_turned_down():
+    told = drowned(timed([], 0.14), 0.01)
+    assert told is not None and "the original took 140 ms where it takes 10 ms" in told
+    assert drowned(timed([], 0.01 * DROWNED * 0.9), 0.01) is None
+    assert drowned(timed([], 0.001), 0.01) is None  # faster than it was: the machine was busy before
 
 
 def test_a_sensor_gives_the_watts_of_the_candidates_rounds_alone(monkeypatch):

@@ -27,6 +27,15 @@ def test_state_lives_as_long_as_the_worker(worker):
     assert worker.call(misbehaviour.calls) == 2
 
 
+def test_what_a_call_tells_on_the_way_is_heard(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    heard = []
+    with Worker(log=tmp_path / "worker.log", max_rss_bytes=400e6, timeout_s=60, told=heard.append) as worker:
+        assert worker.call(misbehaviour.count, 3) == "counted"
+        assert heard == [0, 1, 2]
+        assert worker.call(misbehaviour.add, 1, 1) == 2
+
+
 def test_a_hang_is_killed_at_the_time_limit(worker):
     with pytest.raises(BuildTimeout, match=r"ran past its limit of 0\.5 s"):
         worker.call(misbehaviour.hang, timeout_s=0.5)

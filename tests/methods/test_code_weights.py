@@ -12,8 +12,8 @@ from farthing.conversions.torch_to_onnx import TorchToOnnx
 from farthing.errors import BuildError, ModelError, RecipeError
 from farthing.forms import torch_form
 from farthing.methods.code_weights import CodeWeights
+from farthing.methods.linear_bits import LinearBits
 from farthing.methods.prune_weights import PruneWeights
-from farthing.methods.rtn import Rtn
 from farthing.methods.share_weights import ShareWeights
 from farthing.testing import methods as laws
 from farthing.transform import check
@@ -47,7 +47,7 @@ def test_a_tenth_of_the_weights_takes_less_than_a_bit_each(tmp_path: Path) -> No
 
 def test_weights_in_four_bits_lose_their_slack_and_nothing_else(tmp_path: Path) -> None:
     source = encoder(tmp_path / "source")
-    packed = Rtn(bits=4).apply(source, tmp_path / "packed", context_for(source))
+    packed = LinearBits(bits=4).apply(source, tmp_path / "packed", context_for(source))
     result = CodeWeights().apply(packed, tmp_path / "result", context_for(source))
     assert (laws.answers(packed, context_for(source))[0] == laws.answers(result, context_for(source))[0]).all()
     assert result.path.stat().st_size < packed.path.stat().st_size

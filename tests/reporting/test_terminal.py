@@ -1,6 +1,7 @@
 """The live view with and without a terminal, the last table, the summary."""
 
 import io
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from farthing.reporting.terminal import LiveView, summary, table
 from farthing.testing import decisions
+from farthing.types import Learning
 
 
 class Terminal(io.StringIO):
@@ -53,6 +55,20 @@ def test_on_a_terminal_the_panel_holds_stage_best_counts_and_time_left() -> None
         "the drop is too large",
     ):
         assert part in shown, part
+
+
+LEARNING = Learning(share=0.5, epoch=1, num_epochs=2, left_s=12.0)
+
+
+def test_a_training_is_a_bar_with_the_time_left_and_elsewhere_a_line_an_epoch() -> None:
+    stream, plain = Terminal(), io.StringIO()
+    with LiveView(stream, clock=lambda: 5.0) as view:
+        view.event("learning", {"learning": LEARNING})
+    assert "██████████░░░░░░░░░░ 50" in stream.getvalue() and "at most 12 s left" in stream.getvalue()
+    with LiveView(plain, clock=lambda: 5.0) as view:
+        view.event("learning", {"learning": LEARNING})
+        view.event("learning", {"learning": replace(LEARNING, loss=0.25)})
+    assert plain.getvalue() == "[    0.0 s] learning: epoch 1 of 2: held-out loss 0.25, at most 12 s left\n"
 
 
 def test_the_table_says_what_where_and_what_next() -> None:

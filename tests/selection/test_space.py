@@ -54,5 +54,5 @@ def test_a_step_never_follows_one_that_dropped_what_it_needs() -> None:
     settings = [method for found in proposed if not isinstance(found, str) for method in found]
     recipes = [tuple(plugins.ref(m).name for m in recipe) for recipe in space._recipes(settings)]
     assert len(recipes) < 3000
-    assert {("rtn",), ("rtn", "bf16"), ("linear_bits", "code_weights")} <= set(recipes)
-    assert not any({"rtn", "hqq"} <= set(recipe) for recipe in recipes)
+    assert {("gptq",), ("gptq", "bf16"), ("linear_bits", "code_weights")} <= set(recipes)
+    assert not any({"gptq", "hqq"} <= set(recipe) for recipe in recipes)

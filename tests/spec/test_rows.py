@@ -57,6 +57,17 @@ def test_no_rows() -> None:
         rows_of({"text": [], "y": []}, None, DataTable(input="text", label="y"), ())
 
 
+def test_no_rows_of_numbers() -> None:
+    with pytest.raises(DataError, match="data has no rows"):
+        rows_of({"x": np.zeros(0), "y": np.zeros(0)}, None, DataTable(input="x", label="y"), ())
+
+
+def test_of_many_columns_a_few_are_told() -> None:
+    columns = {f"pixel_{i}": np.zeros(2) for i in range(64)} | {"digit": np.arange(2)}
+    with pytest.raises(DataError, match=r"pixel_11 and 53 more\. Did you mean 'digit'\?$"):
+        rows_of(columns, None, DataTable(input="pixel_0", label="digits"), ())
+
+
 def test_a_slice_column_that_is_missing() -> None:
     with pytest.raises(DataError, match="data has no column 'countri'"):
         rows_of(GOOD, None, DataTable(input="text"), ("countri",))

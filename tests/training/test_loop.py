@@ -14,6 +14,7 @@ from torch import nn
 
 from farthing.errors import BuildError
 from farthing.training import Schedule, fit, loop
+from farthing.types import Learning
 
 N = 200
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((N, 6)).astype(np.float32))
@@ -35,20 +36,33 @@ def weights(module: nn.Module) -> list[np.ndarray]:
     return [p.detach().numpy().copy() for p in module.parameters()]
 
 
-def silent(_: str) -> None: ...
+def silent(_: Learning) -> None: ...
 
 
 def test_it_learns_and_ends_in_eval_mode_with_the_best_weights() -> None:
     module = student()
     schedule = Schedule(epochs=12, learning_rate=1e-2, patience=12, seed=3)
-    told: list[str] = []
+    told: list[Learning] = []
     fitted = fit(module, squared, ONES, schedule=schedule, tell=told.append)
     assert min(fitted.losses) < 0.3 * fitted.losses[0]
     assert not module.training and not any(p.requires_grad for p in module.parameters())
     held_out = np.sort(np.random.default_rng(3).permutation(N)[: N // 10])
     with torch.no_grad():
         assert float(squared(module, held_out)) == pytest.approx(fitted.losses[fitted.best_epoch], rel=1e-4)
-    assert len(told) == 12 and "epoch 12 of 12" in told[-1] and "s left" in told[0]
+    ended = [learning for learning in told if learning.loss is not None]
+    assert [learning.share for learning in ended] == pytest.approx([(n + 1) / 12 for n in range(12)])
+    assert "epoch 12 of 12: held-out loss" in str(ended[-1]) and "s left" in str(ended[0])
+
+
+def test_inside_an_epoch_it_tells_how_far_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "TOLD_S", 0.0)
+    told: list[Learning] = []
+    fit(student(), squared, ONES, schedule=Schedule(epochs=2, batch_size=30), tell=told.append)
+    assert [learning.share for learning in told] == pytest.approx(
+        [n / 12 for n in (1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 12)]
+    )
+    assert [learning.epoch for learning in told] == [0] * 6 + [1] * 7 + [2]
+    assert told[-1].left_s == 0.0 < told[0].left_s
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None:

@@ -58,6 +58,12 @@ class Artifact:
     manifest: Manifest
 
 
+def identity(artifact: Artifact) -> str:
+    """Of the model's bytes and of what runs them: equal ones answer alike."""
+    build = artifact.manifest.deployment.build
+    return codec.digest([dict(artifact.manifest.files), str(build.runtime), build.device_kind])
+
+
 def load(directory: Path, *, trust: bool = False) -> Artifact:
     """Check every digest, then read; the model is not opened.
 

@@ -28,8 +28,7 @@ def predict(directory: Path, requests: Path, *, trust: bool = False) -> Iterator
     artifact = load(directory, trust=trust)
     for _ in _requests(requests, artifact.pipeline):
         pass
-    session = open_session(artifact)
-    return _answers(session, artifact, _requests(requests, artifact.pipeline))
+    return answers(artifact, _requests(requests, artifact.pipeline))
 
 
 def open_session(artifact: Artifact) -> Session:
@@ -39,6 +38,11 @@ def open_session(artifact: Artifact) -> Session:
     return runtime.open(
         artifact.pipeline, threads=deployment.threads, streams=deployment.streams, device_kind=deployment.build.device_kind
     )
+
+
+def answers(artifact: Artifact, requests: Iterator[tuple[Any, ...]]) -> Iterator[Array]:
+    """The first output for each request, in their order, in this process. Raises BuildError, MissingExtra."""
+    return _answers(open_session(artifact), artifact, requests)
 
 
 def _answers(session: Session, artifact: Artifact, requests: Iterator[tuple[Any, ...]]) -> Iterator[Array]:

@@ -33,6 +33,7 @@ class Cache(ABC):
     - storage that fails is a miss and a refusal, counted, never an exception.
     """
 
+    place: ClassVar[str | None]  # the knob that says where entries lie; None: in this process
     blocks: ClassVar[bool]  # whether a call waits for a disk or a network: an event loop then calls it in a thread
 
     @abstractmethod

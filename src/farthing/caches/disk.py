@@ -46,10 +46,11 @@ class Disk(Cache):
     processes come and go. The file may be larger than `capacity_bytes` by its journal, about 4 MiB.
     """
 
-    path: Path
+    path: Path | str
     capacity_bytes: int = 2**30
     _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
 
+    place: ClassVar[str | None] = "path"
     blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

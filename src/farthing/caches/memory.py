@@ -80,6 +80,7 @@ class Memory(Cache):
     capacity_bytes: int = 256 * 2**20
     _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
 
+    place: ClassVar[str | None] = None
     blocks: ClassVar[bool] = False
 
     def get(self, tenant: str, key: bytes) -> bytes | None:

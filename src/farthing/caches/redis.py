@@ -95,6 +95,7 @@ class Redis(Cache):
     retry_s: float = 1.0
     _state: _State = field(default_factory=_State, init=False, repr=False, compare=False)
 
+    place: ClassVar[str | None] = "url"
     blocks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Items and answers as bytes, exactly and in one way only: what a cache keys by and keeps. No pickle."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,38 +34,31 @@ def from_bytes(data: bytes) -> Any:
 def _write(value: Any, parts: list[bytes], depth: int) -> None:
     if depth == 0:
         raise TypeError(f"nested more than {MOST_DEPTH} deep: flatten it")
-    if isinstance(value, np.ndarray | np.generic):
+    kind = _KINDS.get(type(value))
+    if kind is not None:
+        content = kind[1](value)
+        parts += (kind[0], _LENGTH(len(content)), content)
+    elif isinstance(value, np.ndarray | np.generic):
         _write_array(np.asarray(value), parts)
-    elif isinstance(value, Mapping):
-        keys = sorted(value)
-        parts.append(b"d" + struct.pack("<q", len(keys)))
-        for key in keys:
-            if not isinstance(key, str):
-                raise TypeError(f"a key of type {type(key).__name__} has no order beside others: use str")
-            _write(key, parts, depth - 1)
-            _write(value[key], parts, depth - 1)
     elif isinstance(value, tuple | list):
-        parts.append((b"t" if isinstance(value, tuple) else b"l") + struct.pack("<q", len(value)))
+        parts.append((b"t" if isinstance(value, tuple) else b"l") + _LENGTH(len(value)))
         for part in value:
             _write(part, parts, depth - 1)
+    elif isinstance(value, Mapping):
+        _write_mapping(value, parts, depth)
     else:
-        tag, content = _scalar(value)
-        parts += [tag, struct.pack("<q", len(content)), content]
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"{name} cannot be cached: give arrays, numbers or texts")
 
 
-def _scalar(value: Any) -> tuple[bytes, bytes]:
-    kinds: dict[type, tuple[bytes, Any]] = {
-        str: (b"s", lambda v: v.encode("utf-8", "surrogatepass")),
-        bytes: (b"b", bytes),
-        bool: (b"?", lambda v: b"\1" if v else b"\0"),
-        int: (b"i", lambda v: b"%d" % v),
-        float: (b"f", lambda v: struct.pack("<d", v)),
-        type(None): (b"n", lambda v: b""),
-    }
-    if type(value) not in kinds:
-        raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} cannot be cached: give arrays, numbers or texts")
-    tag, write = kinds[type(value)]
-    return tag, write(value)
+def _write_mapping(value: Mapping[Any, Any], parts: list[bytes], depth: int) -> None:
+    keys = sorted(value)
+    parts.append(b"d" + _LENGTH(len(keys)))
+    for key in keys:
+        if not isinstance(key, str):
+            raise TypeError(f"a key of type {type(key).__name__} has no order beside others: use str")
+        _write(key, parts, depth - 1)
+        _write(value[key], parts, depth - 1)
 
 
 def _write_array(array: Any, parts: list[bytes]) -> None:
@@ -111,6 +104,15 @@ def _read_array(data: bytes, at: int) -> tuple[Any, int]:
     return np.frombuffer(data, dtype, count=count, offset=at).reshape(shape), at + count * dtype.itemsize
 
 
+_LENGTH = struct.Struct("<q").pack
+_KINDS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (b"s", lambda value: value.encode("utf-8", "surrogatepass")),
+    bytes: (b"b", bytes),
+    bool: (b"?", lambda value: b"\1" if value else b"\0"),
+    int: (b"i", lambda value: b"%d" % value),
+    float: (b"f", struct.Struct("<d").pack),
+    type(None): (b"n", lambda _: b""),
+}
 _SCALARS: dict[bytes, Any] = {
     b"s": lambda content: content.decode("utf-8", "surrogatepass"),
     b"b": bytes,

@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Hashable
+import math
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -13,7 +14,7 @@ Value = TypeVar("Value")
 @dataclass(slots=True)
 class _Trip(Generic[Value]):
     task: asyncio.Task[Value]
-    waiting: int = 0
+    waiting: list[asyncio.Future[Value]] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,36 +29,53 @@ class Flight(Generic[Key, Value]):
     landed: int = 0  # works that came to an end
     _trips: dict[Key, _Trip[Value]] = field(default_factory=dict)
 
-    async def join(self, key: Key, work: Callable[[], Awaitable[Value]]) -> tuple[Value, bool]:
-        """What `work` gives, and whether somebody else had begun it."""
+    async def join(
+        self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]], *, patience_s: float = math.inf
+    ) -> tuple[Value, bool]:
+        """What `work` gives, and whether somebody else had begun it. For another's work one waits `patience_s` at most, then
+        raises TimeoutError; one's own keeps its time itself."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + patience_s
         while True:
             trip = self._trips.get(key)
             began = trip is None
             if trip is None:
-                trip = self._trips[key] = _Trip(asyncio.ensure_future(_run(work)))
-                trip.task.add_done_callback(functools.partial(self._landed, key))
-            trip.waiting += 1
+                trip = self._trips[key] = _Trip(loop.create_task(work()))
+                trip.task.add_done_callback(functools.partial(self._landed, key, trip))
             try:
-                value = await asyncio.shield(trip.task)
+                if began or until_s == math.inf:
+                    return await self._wait(key, trip), not began
+                async with asyncio.timeout_at(until_s):
+                    return await self._wait(key, trip), True
             except self.personal:
                 if began:
                     raise
-                continue
-            finally:
-                trip.waiting -= 1
-                if trip.waiting == 0 and not trip.task.done():
-                    self._trips.pop(key, None)
-                    trip.task.cancel()
-            return value, not began
 
-    def _landed(self, key: Key, task: asyncio.Task[Value]) -> None:
+    async def _wait(self, key: Key, trip: _Trip[Value]) -> Value:
+        mine: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        trip.waiting.append(mine)
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            trip.waiting.remove(mine)
+            if not trip.waiting and not trip.task.done():
+                if self._trips.get(key) is trip:
+                    del self._trips[key]
+                trip.task.cancel()
+            raise
+
+    def _landed(self, key: Key, trip: _Trip[Value], task: asyncio.Task[Value]) -> None:
         self.landed += 1
-        trip = self._trips.get(key)
-        if trip is not None and trip.task is task:
+        if self._trips.get(key) is trip:
             del self._trips[key]
-        if not task.cancelled():
-            task.exception()  # those who wait get it; where all have left, nobody needs a warning
-
-
-async def _run(work: Callable[[], Awaitable[Value]]) -> Value:
-    return await work()
+        error = None if task.cancelled() else task.exception()  # where all have left, nobody needs a warning
+        for one in trip.waiting:
+            if one.done():
+                continue
+            if task.cancelled():
+                one.cancel()
+            elif error is not None:
+                one.set_exception(error)
+                one.exception()  # told, even if its waiter is cancelled in this very moment
+            else:
+                one.set_result(task.result())

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ Model = Callable[..., Awaitable[Any]]  # model(item, **request) -> its answer; w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    value: Any  # its arrays are read-only: others may hold them too
-    source: Literal["model", "exact", "neighbour"]
+    value: Any  # arrays that come from a cache, or were computed for another, are read-only
+    source: Literal["model", "shared", "exact", "neighbour"]  # shared: by the model call of an equal request under way
 
 
 def cached(
@@ -41,48 +42,51 @@ def cached(
     window = {"window": knobs.pop("window")} if "window" in knobs else {}
     exact, near = Savings(terms=terms, name="exact cache", **window), Savings(terms=terms, name="semantic cache", **window)
     flights: dict[str, Any] = {"_calls": Flight(personal=knobs.pop("personal", ())), "_vectors": Flight()}
-    return Front(model=model, cache=cache, version=version, semantic=semantic, exact=exact, near=near, **flights, **knobs)
+    # `to_bytes` of a pair is its head, then each part: the head and the version are the same for all
+    head = to_bytes((version, None)).removesuffix(to_bytes(None))
+    return Front(model=model, cache=cache, head=head, semantic=semantic, exact=exact, near=near, **flights, **knobs)
 
 
 @dataclass(slots=True, kw_only=True)
 class Front:
-    """Used from one event loop. What is slow (a disk, a network, an embedding) runs in threads beside it.
+    """Used from one event loop. What is slow (a disk, a network, an embedding) runs beside it.
 
     Errors are never kept, nor answers that say nothing: None, NaN, infinity. Whatever is not a hit is the model's own answer.
     """
 
     model: Model
     cache: Cache | None
-    version: str
+    head: bytes  # of every key: the model's version
     semantic: Semantic | None
     exact: Savings
     near: Savings
     ttl_s: float = float("inf")
-    _calls: Flight[tuple[str, bytes], bytes]
-    _vectors: Flight[str, Array]
+    _calls: Flight[tuple[str, bytes], tuple[Any, bytes]]
+    _vectors: Flight[str, Array | None]
     _shadows: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def ask(self, item: Any, *, tenant: str = "", text: str | None = None, **request: Any) -> Answer:
+    async def ask(
+        self, item: Any, *, tenant: str = "", text: str | None = None, patience_s: float = math.inf, **request: Any
+    ) -> Answer:
         """The answer to `item`. `text` is what the semantic cache compares; without it, that cache is not asked.
 
-        Raises what `model` raises, and TypeError for an item or an answer that has no bytes (see `encoding.to_bytes`).
+        For a call that another began one waits `patience_s` at most, then TimeoutError. Raises what `model` raises, and
+        TypeError for an item or an answer that has no bytes (see `encoding.to_bytes`).
         """
         started_s, landed = time.thread_time(), self._calls.landed
-        key = to_bytes((self.version, item))
+        key = self.head + to_bytes(item)
         if (found := await self._exact(tenant, key, started_s)) is not None:
             return Answer(value=found, source="exact")
         vector = await self._embedding(text) if text is not None else None
-        if vector is not None and text is not None:
-            hit = self._near(tenant, text, vector)
-            if hit is not None:
-                if hit.shadow:
-                    self._shadow(hit, functools.partial(self._call, tenant, key, item, (text, vector), request))
-                return Answer(value=from_bytes(hit.answer), source="neighbour")
+        neighbour = None if vector is None or text is None else (text, vector)
+        if neighbour is not None and (hit := self._near(tenant, *neighbour)) is not None:
+            if hit.shadow:
+                self._shadow(hit, functools.partial(self._call, tenant, key, item, neighbour, request))
+            return Answer(value=from_bytes(hit.answer), source="neighbour")
         if self._calls.landed != landed and (found := await self._landed_meanwhile(tenant, key)) is not None:
             return Answer(value=found, source="exact")
-        neighbour = None if vector is None or text is None else (text, vector)
-        value = await self._call(tenant, key, item, neighbour, request)
-        return Answer(value=value, source="model")
+        value, shared = await self._call(tenant, key, item, neighbour, request, patience_s)
+        return Answer(value=value, source="shared" if shared else "model")
 
     async def settle(self) -> None:
         """Wait for the shadows under way: before a test reads the counts, before the process ends."""
@@ -103,9 +107,7 @@ class Front:
             self.exact.passed()
             return None
         self.exact.took(time.thread_time() - started_s)
-        held, seconds = await self._storage(self.cache.get, tenant, key)
-        self.exact.took(seconds)
-        value = _thawed(held)
+        value = await self._looked_up(tenant, key)
         self.exact.looked(hit=value is not None)
         return value
 
@@ -113,14 +115,16 @@ class Front:
         """What was asked for and answered between this request's look and now: without it, one more model call."""
         if self.cache is None or not self.exact.is_on:
             return None
-        held, seconds = await self._storage(self.cache.get, tenant, key)
-        self.exact.took(seconds)
-        value = _thawed(held)
+        value = await self._looked_up(tenant, key)
         self.exact.shared += value is not None
         return value
 
+    async def _looked_up(self, tenant: str, key: bytes) -> Any:
+        assert self.cache is not None
+        return _thawed(await self._storage(self.cache.get, tenant, key))
+
     async def _embedding(self, text: str) -> Array | None:
-        """None where the semantic cache is off: for good, or because it did not pay."""
+        """None where the semantic cache is off (for good, or because it did not pay), or the embedder gave nothing."""
         semantic = self.semantic
         if semantic is None or not semantic.is_on:
             return None
@@ -128,10 +132,9 @@ class Front:
             self.near.passed()
             return None
 
-        async def embed() -> Array:
-            started_s = time.perf_counter()
-            vector: Array = await asyncio.to_thread(semantic.embed, text)
-            self.near.took(time.perf_counter() - started_s)
+        async def embed() -> Array | None:
+            vector, seconds = await semantic.embed(text)
+            self.near.took(seconds)
             return vector
 
         vector, _ = await self._vectors.join(text, embed)
@@ -146,34 +149,39 @@ class Front:
         return hit
 
     async def _call(
-        self, tenant: str, key: bytes, item: Any, neighbour: tuple[str, Array] | None, request: dict[str, Any]
-    ) -> Any:
-        """One model call for all who ask this now; its answer is kept before they get it."""
+        self,
+        tenant: str,
+        key: bytes,
+        item: Any,
+        neighbour: tuple[str, Array] | None,
+        request: dict[str, Any],
+        patience_s: float = math.inf,
+    ) -> tuple[Any, bool]:
+        """One model call for all who ask this now; its answer is kept before they get it. Also whether another had begun it."""
 
-        async def work() -> bytes:
+        async def work() -> tuple[Any, bytes]:
             value = await self.model(item, **request)
             held = to_bytes(value)
             if _says_something(value):
                 await self._keep(tenant, key, held, neighbour)
-            return held
+            return value, held
 
-        held, shared = await self._calls.join((tenant, key), work)
+        (value, held), shared = await self._calls.join((tenant, key), work, patience_s=patience_s)
         self.exact.shared += shared
-        return from_bytes(held)
+        return (from_bytes(held) if shared else value), shared
 
     async def _keep(self, tenant: str, key: bytes, held: bytes, neighbour: tuple[str, Array] | None) -> None:
         if self.cache is not None and self.exact.is_on:
-            _, seconds = await self._storage(self.cache.put, tenant, key, held, self.ttl_s)
-            self.exact.took(seconds)
+            await self._storage(self.cache.put, tenant, key, held, self.ttl_s)
         if self.semantic is not None and neighbour is not None:
             started_s = time.thread_time()
             self.semantic.add(tenant, *neighbour, held)
             self.near.took(time.thread_time() - started_s)
 
-    def _shadow(self, hit: Hit, call: Callable[[], Awaitable[Any]]) -> None:
+    def _shadow(self, hit: Hit, call: Callable[[], Awaitable[tuple[Any, bool]]]) -> None:
         async def compare() -> None:
             assert self.semantic is not None
-            answer = await call()  # an error of the model says nothing about the hit: it ends this task, uncounted
+            answer, _ = await call()  # an error of the model says nothing about the hit: it ends this task, uncounted
             self.semantic.observe(hit, answer, from_bytes(hit.answer))
 
         self.near.shadowed()
@@ -186,8 +194,8 @@ class Front:
         if not task.cancelled():
             task.exception()
 
-    async def _storage(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-        """What the cache says, and the seconds of a core that it took."""
+    async def _storage(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What the cache says; the seconds of a core that it took go into the books."""
         assert self.cache is not None
 
         def timed() -> tuple[Any, float]:
@@ -195,7 +203,9 @@ class Front:
             result = work(*arguments)
             return result, time.thread_time() - started_s
 
-        return await asyncio.to_thread(timed) if self.cache.blocks else timed()
+        result, seconds = await asyncio.to_thread(timed) if self.cache.blocks else timed()
+        self.exact.took(seconds)
+        return result
 
 
 def _thawed(held: bytes | None) -> Any:

@@ -1,10 +1,11 @@
 """The semantic cache: a text is given the model's answer to its nearest neighbour, inside a budget of wrong hits."""
 
+import asyncio
 import hashlib
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,10 +58,11 @@ class Semantic:
       popular text is one wrong hit, and the rate among distinct texts, which was calibrated, bounds the rate per request.
     - A share of hits is shadowed by the model; when `watch` says that the budget is broken, there are no more hits.
 
-    `embed` gives one vector (width,) for a text; `differs` says whether two answers are different ones in the floor's sense.
+    `embed` gives one vector (width,) for a text, or None where it cannot, and the seconds of a core that it took; `differs`
+    says whether two answers are different ones in the floor's sense.
     """
 
-    embed: Callable[[str], Array]
+    embed: Callable[[str], Awaitable[tuple[Array | None, float]]]
     differs: Callable[[Any, Any], bool]
     threshold: Threshold
     guard: Callable[[str, str], str | None] = refuses
@@ -177,6 +179,19 @@ class Semantic:
         shelf.found.empty(slot)
         shelf.answers[slot] = b""
         shelf.expires_s[slot] = 0.0
+
+
+def in_thread(embed: Callable[[str], Array]) -> Callable[[str], Awaitable[tuple[Array | None, float]]]:
+    """A blocking `embed` beside the event loop; its seconds are taken by the clock."""
+
+    def timed(text: str) -> tuple[Array | None, float]:
+        started_s = time.perf_counter()
+        return embed(text), time.perf_counter() - started_s
+
+    async def embedded(text: str) -> tuple[Array | None, float]:
+        return await asyncio.to_thread(timed, text)
+
+    return embedded
 
 
 def unit(vector_D: Array) -> Array:

@@ -12,6 +12,7 @@ from torch import nn
 
 from farthing.errors import BuildError
 from farthing.forms.packed import Packed, PackedTensor
+from farthing.forms.weights import matrices
 
 FEWEST_WEIGHTS = 256  # of a parameter: what is written about a smaller one outweighs what its codes save
 TERNARY_THRESHOLD = 0.7  # of mean |w| (TWN)
@@ -118,16 +119,12 @@ def weights(module: nn.Module, method: str, *, but: Collection[str] = ()) -> lis
     that holds NaN or infinity.
     """
     found = [
-        (name, weight) for name, weight in module.named_parameters()
-        if "weight" in name.rpartition(".")[2] and weight.ndim >= 2 and weight.numel() >= FEWEST_WEIGHTS
-        and name.rpartition(".")[0] not in but
+        (name, weight) for name, weight in matrices(module, method, fewest=FEWEST_WEIGHTS).items()
+        if "weight" in name.rpartition(".")[2] and name.rpartition(".")[0] not in but
     ]  # fmt: skip
     if not found:
         rest = f" besides {', '.join(sorted(but))}" if but else ""
         raise BuildError(f"{method}: {type(module).__name__} has no weight of {FEWEST_WEIGHTS} values or more{rest}")
-    for name, weight in found:
-        if not torch.isfinite(weight).all():
-            raise BuildError(f"{method}: {name} holds NaN or infinity. Give a model whose weights are numbers.")
     return found
 
 

@@ -88,7 +88,7 @@ class LinearGrid:
         return scale_OG, zero_OG.round().clamp(0, 2**self.bits - 1).to(torch.uint8)
 
     def _codes(self, weight_OGS: torch.Tensor, scale_OG: torch.Tensor, zero_OG: torch.Tensor) -> torch.Tensor:
-        return (weight_OGS / scale_OG[..., None] + zero_OG[..., None]).round().clamp(0, 2**self.bits - 1)
+        return (weight_OGS / scale_OG[..., None]).add_(zero_OG[..., None]).round_().clamp_(0, 2**self.bits - 1)
 
     def _least_error(
         self, weight_OGS: torch.Tensor, low_OG: torch.Tensor, high_OG: torch.Tensor

@@ -16,6 +16,7 @@ from farthing.types import Array
 ROUNDS = 5
 MOST_ROUNDS = 40  # counting those that were disturbed
 DISTURBED = 1.5
+DROWNED = 5.0
 LEAST_S = 0.06  # of one shape in one round
 FINAL_ROUNDS, FINAL_LEAST_S = 20, 0.12  # of what passed everything: few, so that they may take longer
 
@@ -93,6 +94,21 @@ def side_by_side(candidates: Sequence[tuple[Worker, Shape]], yardstick: Yardstic
 def normalized(times: ServiceTimes, reference_s: float) -> Array:
     """(shapes, rounds) seconds as they would be in a machine whose baseline takes `reference_s` for its reference batch."""
     return np.array(times.seconds) * (reference_s / np.array(times.baseline_seconds)[:, 0])
+
+
+def drowned(times: ServiceTimes, expected_s: float) -> str | None:
+    """Why these times say nothing: the yardstick took DROWNED times what it should; None where they count.
+
+    A machine that slows everything alike changes no ratio. A crowd on it does: two threads that wait for each other lose far
+    more than one alone, and the candidate would seem as many times cheaper as the original was held up.
+    """
+    took_s = float(np.median(np.array(times.baseline_seconds)[:, 0]))
+    if took_s < DROWNED * expected_s:
+        return None
+    return (
+        f"the machine was too busy to time it: beside it, the original took {took_s * 1e3:.3g} ms where it takes "
+        f"{expected_s * 1e3:.3g} ms. Run the job anew while nothing else runs"
+    )
 
 
 def fit_service(times: ServiceTimes, reference_s: float) -> ServiceModel:

@@ -27,11 +27,14 @@ class Worker:
     """A fresh interpreter (never a fork: no thread pool or memory of ours is shared) that runs module-level functions.
 
     `call(function, ...)` runs `function(state, ...)` over there, where `state` is a dict that lives as long as the worker.
+    What the function gives to `state["tell"]` on the way, `told` is called with over here.
     Not started by `multiprocessing`: that would run the caller's main script again, guarded or not.
     """
 
-    def __init__(self, *, log: Path, max_rss_bytes: float, timeout_s: float) -> None:
-        self._max_rss_bytes, self._timeout_s, self._log = max_rss_bytes, timeout_s, log
+    def __init__(
+        self, *, log: Path, max_rss_bytes: float, timeout_s: float, told: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        self._max_rss_bytes, self._timeout_s, self._log, self._told = max_rss_bytes, timeout_s, log, told
         ours, theirs = Pipe()
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
@@ -67,6 +70,18 @@ class Worker:
     def finish(self, timeout_s: float | None = None) -> Any:
         timeout_s = timeout_s or self._timeout_s
         deadline = time.monotonic() + timeout_s
+        while True:
+            kind, value = self._received(deadline, timeout_s)
+            if kind != "told":
+                break
+            self._told(value)
+        if kind == "ok":
+            return value
+        name, message = value
+        raise _error(name, message)
+
+    def _received(self, deadline: float, timeout_s: float) -> tuple[str, Any]:
+        """The next that the worker sends."""
         while not self._pipe.poll(POLL_S):
             if time.monotonic() > deadline:
                 self.stop()
@@ -80,10 +95,7 @@ class Worker:
             kind, value = self._pipe.recv()
         except EOFError:
             raise BuildCrashed(self._obituary()) from None
-        if kind == "ok":
-            return value
-        name, message = value
-        raise _error(name, message)
+        return kind, value
 
     def rss_bytes(self) -> float:
         """Resident memory of the worker and of the processes it started."""
@@ -118,7 +130,7 @@ def _error(name: str, message: str) -> Exception:
 def _main(descriptor: int, parent: int) -> None:
     _die_with(parent)
     pipe = Connection(descriptor)
-    state: dict[str, Any] = {}
+    state: dict[str, Any] = {"tell": lambda value: pipe.send(("told", value))}
     while True:
         try:
             path, args, kwargs = pipe.recv()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -93,13 +93,14 @@ class Distil(Method):
             taught.answers, taught.labels
         )
         schedule = Schedule(epochs=self.epochs, learning_rate=self.learning_rate, seed=context.seed)
+        how: dict[str, Any] = {"schedule": schedule, "checkpoints": context.checkpoints, "tell": context.tell}
         if not (self.hidden or self.attention):
-            fit(student, _answers_alone(taught, distance), taught.lengths, schedule=schedule, checkpoints=context.checkpoints)
+            fit(student, _answers_alone(taught, distance), taught.lengths, **how)
             return student
         matching = Matching(teacher, ask, hidden=self.hidden, attention=self.attention)
         learner = matching.learner(student, probe, context.seed)
         loss = _answers_and_blocks(taught, distance, matching)
-        fit(learner, loss, taught.lengths, schedule=schedule, checkpoints=context.checkpoints)
+        fit(learner, loss, taught.lengths, **how)
         return learner.student
 
 

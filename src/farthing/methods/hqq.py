@@ -43,7 +43,7 @@ class Hqq(Method):
 
         grouped.check("hqq", self.bits, self.group_size)
         if not 0.0 < self.norm < 1.0:
-            raise BuildError(f"hqq: the norm lies between 0 and 1, not {self.norm:g}; with 1 and more use rtn")
+            raise BuildError(f"hqq: the norm lies between 0 and 1, not {self.norm:g}; with 1 and more use linear_bits")
         module = torch_form.load(source)
         result = grouped.pack_all(module, grouped.linears(module, "hqq"), self.group_size, self.settled)
         return torch_form.derive(result, source, directory, source.traits - self.drops | self.adds)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from farthing.methods.base import Method, bytes_are_free
+from farthing.methods.base import Method, few_bits_cannot_pay, few_bits_speedup
 from farthing.results import Profile
 from farthing.types import Context, Pipeline
 
@@ -20,7 +20,8 @@ class LinearBits(Method):
     with the least KL(P || Q) of the histogram of |w|, P clipped, Q as the grid tells it (Migacz, GTC 2017; symmetric only).
 
     Weights of linear, convolution, recurrent and embedding layers, without data. Torch decodes them on opening; OpenVINO (8 or
-    4 bits) and, for linear layers, ONNX Runtime keep codes packed. `rtn` is the case asymmetric, group, min_max.
+    4 bits) and, for linear layers, ONNX Runtime keep codes packed.
+    Round to nearest, as said of language models, is asymmetric, group, min_max: tried where layers wait for their weights.
     """
 
     bits: int = 8
@@ -47,7 +48,10 @@ class LinearBits(Method):
 
     @classmethod
     def propose(cls, profile: Profile) -> tuple[Method, ...] | str:
-        return bytes_are_free(profile) or (cls(bits=8), cls(bits=4))
+        if reason := few_bits_cannot_pay(profile):
+            return reason
+        nearest = tuple(cls(bits=bits, symmetric=False, granularity="group", range="min_max") for bits in (8, 4))
+        return (cls(bits=8), cls(bits=4), *nearest) if profile.bytes_are_limited else nearest
 
     def predicted_speedup(self, profile: Profile) -> float:
-        return 1.0
+        return few_bits_speedup(profile, 8 if self.bits > 4 else 4)

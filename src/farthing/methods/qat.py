@@ -89,7 +89,7 @@ class Qat(Method):
             return distance(ask(module, taught.feeds(items)), items)
 
         schedule = Schedule(epochs=self.epochs, learning_rate=self.learning_rate, seed=context.seed)
-        fit(student, loss, taught.lengths, schedule=schedule, checkpoints=context.checkpoints)
+        fit(student, loss, taught.lengths, schedule=schedule, checkpoints=context.checkpoints, tell=context.tell)
         return straight_through.settled(student, rounded)
 
     def _grid(self) -> "Grid | int":

@@ -112,7 +112,7 @@ class Soup(Method):
 
         model: torch.nn.Module = torch_form.load(source)
         checkpoints = None if context.checkpoints is None else context.checkpoints / f"model{number}"
-        fit(model, loss, learned.lengths, schedule=schedule, checkpoints=checkpoints)
+        fit(model, loss, learned.lengths, schedule=schedule, checkpoints=checkpoints, tell=context.tell)
         return model
 
 

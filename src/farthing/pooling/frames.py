@@ -1,6 +1,6 @@
 """How the supervisor and its own replicas talk: a length, then a pickle, over a socket that nobody else holds.
 
-Items travel as one array for each input, answers as one for each output: an array costs microseconds to pickle, whatever it holds.
+Items travel as one array for each input, answers as one for each output: an array costs microseconds to pickle, of any size.
 """
 
 import asyncio

@@ -205,8 +205,11 @@ class Pool:
 
     def _can_spare(self, replica: Replica) -> bool:
         """It is ready, and so is another, or none is being started that will be."""
-        others = [other.state for other in self.replicas if other is not replica]
-        return replica.state == "ready" and ("ready" in others or not {"starting", "draining"} & set(others))
+        others = [other for other in self.replicas if other is not replica]
+        coming = any(
+            other.state in ("starting", "draining") or (other.state == "down" and not other.num_crashes) for other in others
+        )
+        return replica.state == "ready" and (any(other.state == "ready" for other in others) or not coming)
 
 
 @asynccontextmanager

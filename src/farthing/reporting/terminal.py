@@ -16,6 +16,7 @@ from rich.text import Text
 
 from farthing import facts
 from farthing.results import Candidate, Certificate, Decision
+from farthing.types import Learning
 from farthing.wording import (
     asked,
     labels,
@@ -39,6 +40,7 @@ DOING = {  # stages in words; one that is not here is shown by its name
 }
 TIMED_STAGE = "search"  # the one that the budget limits
 MAX_RECENT = 5
+BAR_WIDTH = 20
 PLAIN_WIDTH = 140
 
 
@@ -46,7 +48,8 @@ class LiveView:
     """Draws the events of a search: a panel that is renewed on a terminal, one flushed line an event elsewhere.
 
     Events and their facts, of which any may be missing: stage {name}; trial {label, usd_per_million or rejected, seconds};
-    best {label, usd_per_million}; budget {left_s}; note {text}; done {what: path}. Any event may carry left_s.
+    best {label, usd_per_million}; budget {left_s}; learning {learning}; note {text}; done {what: path}. Any event may carry
+    left_s.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,6 +61,7 @@ class LiveView:
         self._num_done = self._num_rejected = 0
         self._deadline_s: float | None = None
         self._recent: list[str] = []
+        self._learning = ""
         self._live: Live | None = None
 
     def __enter__(self) -> "LiveView":
@@ -75,12 +79,23 @@ class LiveView:
             self._deadline_s = self._clock() + float(told["left_s"])
         if name == "budget":
             return
+        if name == "learning":
+            self._learn(told["learning"])
+            return
+        self._learning = ""
         lines = {"stage": self._stage_line, "trial": self._trial_line, "best": self._best_line, "done": self._done_line}
         line = " ".join(lines.get(name, self._other_line)(told).split())  # a reason may have many lines
         if name not in ("stage", "best"):  # the panel shows these above
             self._recent = [*self._recent[1 - MAX_RECENT :], line]
         if self._live is None:
             print(f"[{self._clock() - self._start_s:7.1f} s] {line}", file=self._console.file, flush=True)
+
+    def _learn(self, learning: Learning) -> None:
+        """A bar in the panel; elsewhere a line for each epoch."""
+        full = round(learning.share * BAR_WIDTH)
+        self._learning = f"{'█' * full}{'░' * (BAR_WIDTH - full)} {percent(learning.share)}, {learning}"
+        if self._live is None and learning.loss is not None:
+            print(f"[{self._clock() - self._start_s:7.1f} s] learning: {learning}", file=self._console.file, flush=True)
 
     def _stage_line(self, told: Mapping[str, Any]) -> str:
         self._stage = str(told["name"])
@@ -117,6 +132,7 @@ class LiveView:
             ("best so far", self._best[0]),
             ("", self._best[1]),
             ("trials", f"{self._num_done} done, {self._num_rejected} of them rejected"),
+            ("learning" if self._learning else "", self._learning),
             ("time", f"{seconds(self._clock() - self._start_s)} gone{self._time_left()}"),
             *(("lately" if i == 0 else "", line) for i, line in enumerate(self._recent)),
         ]

@@ -38,6 +38,17 @@ class Metrics:
                 ("predicted_usd_per_million", "what the plan said"),
                 ("actual_usd_per_million", "what it costs"),
                 ("usd", "since the start"),
+                ("cache_hits", "requests that an answer given before served"),
+                ("cache_misses", "looked for and not found"),
+                ("cache_shared", "requests served by the model call of an equal one"),
+                ("cache_saved_usd", "net of what looking cost"),
+                ("cache_is_on", "0: it costs more than it saves, or there is none"),
+                ("cache_bytes", "kept, of all versions"),
+                ("cache_failures", "reads and writes that the storage refused"),
+                ("semantic_hits", "requests that a like text's answer served"),
+                ("semantic_saved_usd", "net of embedding, looking and shadows"),
+                ("semantic_is_on", "0: beyond its budget, or not worth its cost, or there is none"),
+                ("semantic_wrong_bound", "wrong hits per request, upper bound"),
                 ("start_time_seconds", "when this server started, Unix time"),
             )
         }
@@ -75,6 +86,12 @@ class Metrics:
             "actual_usd_per_million": receipt.actual_usd_per_million,
             "usd": receipt.usd,
         }
+        if receipt.cache is not None:
+            told = receipt.cache()
+            facts |= {f"cache_{name}": told[name] for name in ("hits", "misses", "shared", "saved_usd", "is_on")}
+            facts |= {f"cache_{name}": told["usage"][name] for name in ("bytes", "failures")}
+            if (near := told["semantic"]) is not None:
+                facts |= {f"semantic_{name}": near[name] for name in ("hits", "saved_usd", "is_on", "wrong_bound")}
         for name, value in facts.items():
             self._gauges[name].set(float("nan") if value is None else value)
         return bytes(generate_latest(self.registry))

@@ -1,12 +1,13 @@
 """What may be chosen about a service; what makes no sense is refused before anything is opened."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from farthing import plugins
 from farthing.errors import JobError
 from farthing.routers.base import Router
+from farthing.serving.recall import Caching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Options:
     trust: bool = False
     admin_port: int | None = None  # on this machine alone; None: versions cannot be changed
     admin_keys: Path | None = None
+    caching: Caching = field(default_factory=Caching)
     state: Path | None = None  # what a restart goes on with
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The receipt: what the plan said a million requests would cost, beside what they do cost."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,8 @@ from farthing.units import MILLION, SECONDS_PER_MONTH
 class Receipt:
     """By the share, busy stream-seconds are paid, at the rate of the plan's bill; whole machines are paid by the clock.
 
-    usd = busy_s * usd_per_busy_s, or elapsed_s * usd_per_s; per million: usd / answered * 1e6. Shed requests cost what
-    they kept busy, and answer nobody. Without a plan's cost there is nothing to compare.
+    usd = busy_s * usd_per_busy_s + what looking in the cache cost, or elapsed_s * usd_per_s; per million: usd / answered
+    * 1e6. Shed requests cost what they kept busy, and answer nobody. Without a plan's cost there is nothing to compare.
     """
 
     predicted_usd_per_million: float | None
@@ -24,7 +25,8 @@ class Receipt:
     num_answered: int = 0
     num_failed: int = 0
     num_shed: int = 0
-    num_cached: int = 0
+    num_cached: int = 0  # answered without a model call of their own
+    cache: Callable[[], dict[str, Any]] | None = None  # its books; None: there is none
 
     @classmethod
     def of(cls, manifest: Manifest, num_replicas: int) -> "Receipt":
@@ -46,7 +48,8 @@ class Receipt:
 
     @property
     def usd(self) -> float:
-        return self.busy_s * self.usd_per_busy_s + (time.monotonic() - self.started_s) * self.usd_per_s
+        looking_usd = self.cache()["looking_usd"] if self.cache is not None and self.usd_per_busy_s else 0.0
+        return self.busy_s * self.usd_per_busy_s + looking_usd + (time.monotonic() - self.started_s) * self.usd_per_s
 
     @property
     def actual_usd_per_million(self) -> float | None:
@@ -66,6 +69,7 @@ class Receipt:
             "num_shed": self.num_shed,
             "busy_s": self.busy_s,
             "elapsed_s": time.monotonic() - self.started_s,
+            "cache": None if self.cache is None else self.cache(),
         }
 
     def line(self) -> str:
@@ -74,7 +78,8 @@ class Receipt:
             return f"receipt: {self.num_answered:,} requests; the artifact holds no planned cost to compare with"
         if actual is None:
             return f"receipt: planned ${predicted:.3g} per million requests; none was answered yet"
+        kept = f" ({self.num_cached:,} of them by the cache)" if self.cache is not None else ""
         return (
             f"receipt: ${actual:.3g} per million requests, planned ${predicted:.3g} ({actual / predicted:.2f} of the plan); "
-            f"{self.num_answered:,} answered, {self.num_shed:,} shed, {self.num_failed:,} failed, ${self.usd:.3g} in all"
+            f"{self.num_answered:,} answered{kept}, {self.num_shed:,} shed, {self.num_failed:,} failed, ${self.usd:.3g} in all"
         )

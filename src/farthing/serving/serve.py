@@ -17,6 +17,7 @@ from farthing.artifact import Artifact
 from farthing.errors import JobError, MissingExtra
 from farthing.serving.limits import Limits, read_keys
 from farthing.serving.options import Options
+from farthing.serving.recall import stored
 
 RECEIPT_EVERY_S = 60.0
 YOUNG_OBJECTS = 10_000  # until the collector looks at them: a request makes a few dozen, nearly all of which end with it
@@ -73,23 +74,25 @@ async def _serve(
 ) -> None:
     try:
         from farthing.serving.app import Service
+        from farthing.serving.embedding import near
         from farthing.serving.metrics import Metrics
         from farthing.serving.standing import Standing
     except ImportError as error:
         raise MissingExtra("uvicorn", "serve") from error
-    standing = await Standing.restored(loaded, options, metrics := Metrics(), tell)
-    try:
-        service = Service(
-            name=options.name or loaded.manifest.job_name,
-            versions=standing.versions,
-            metrics=metrics,
-            limits=limits,
-            deadline_s=options.deadline_s,
-        )
-        await _until_told(service, listener, options, standing)
-        tell(service.version.receipt.line())
-    finally:
-        await standing.close()
+    async with near(loaded, options) as neighbours, stored(options.caching, neighbours) as storage:
+        standing = await Standing.restored(loaded, options, metrics := Metrics(), tell, storage)
+        try:
+            service = Service(
+                name=options.name or loaded.manifest.job_name,
+                versions=standing.versions,
+                metrics=metrics,
+                limits=limits,
+                deadline_s=options.deadline_s,
+            )
+            await _until_told(service, listener, options, standing)
+            tell(service.version.receipt.line())
+        finally:
+            await standing.close()
 
 
 def _http(application: Any, options: Options, *, tls: bool) -> Any:

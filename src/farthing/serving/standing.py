@@ -12,6 +12,7 @@ from farthing.serving import state
 from farthing.serving.admin import comparison
 from farthing.serving.metrics import Metrics
 from farthing.serving.options import Options
+from farthing.serving.recall import Storage
 from farthing.serving.state import Kept, State
 from farthing.serving.version import name_of, opened
 from farthing.serving.versions import Versions
@@ -26,7 +27,14 @@ class Standing:
     keeping: asyncio.Task[None] | None = None
 
     @classmethod
-    async def restored(cls, given: Artifact, options: Options, metrics: Metrics, tell: Callable[[str], None]) -> "Standing":
+    async def restored(
+        cls,
+        given: Artifact,
+        options: Options,
+        metrics: Metrics,
+        tell: Callable[[str], None],
+        storage: Storage | None = None,
+    ) -> "Standing":
         """The version that the command names, unless the state says that another took its place.
 
         Raises DataError and ArtifactError for a state, or a folder it names, that is not what it was; BuildError.
@@ -41,7 +49,7 @@ class Standing:
             if keeper is not None:
                 keeper.keep(versions)
 
-        versions = Versions(lambda loaded: opened(loaded, options, metrics), options.drain_s, changed)
+        versions = Versions(lambda loaded: opened(loaded, options, metrics, storage), options.drain_s, changed)
         await versions.start(given if kept is None else _loaded(*kept.stable, options))
         standing = cls(versions=versions, tell=tell)
         try:

@@ -254,13 +254,13 @@ class Versions:
 
     async def _shadowed(self, rollout: Rollout, item: tuple[Any, ...], stable: list[Array]) -> None:
         with contextlib.suppress(Refused):
-            beside = Request(priority=BESIDE_PRIORITY)
+            beside = Request(priority=BESIDE_PRIORITY, fresh=True)
             candidate = await self._timed(rollout, "candidate", rollout.version.answer(item, beside))
             self._compare(rollout, stable, candidate)
 
     async def _mirrored(self, rollout: Rollout, item: tuple[Any, ...], candidate: list[Array]) -> None:
         with contextlib.suppress(Refused):
-            self._compare(rollout, await self.stable.answer(item, Request(priority=BESIDE_PRIORITY)), candidate)
+            self._compare(rollout, await self.stable.answer(item, Request(priority=BESIDE_PRIORITY, fresh=True)), candidate)
 
     def _compare(self, rollout: Rollout, stable: list[Array], candidate: list[Array]) -> None:
         if rollout.evidence is not None and self.rollout is rollout:

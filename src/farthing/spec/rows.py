@@ -10,6 +10,8 @@ from farthing.errors import DataError
 from farthing.spec.schema import DataTable, near, shown
 from farthing.types import Array, Column, Dataset, Pipeline, TensorSpec
 
+MOST_TOLD = 12  # columns named in an error
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -148,7 +150,9 @@ def _matching(columns: Mapping[str, Column], where: str, pattern: str, other: se
 
 def _column(columns: Mapping[str, Column], where: str, name: str) -> Column:
     if name not in columns:
-        raise DataError(f"{where} has no column {name!r}; it has: {', '.join(columns)}.{near(name, columns)}")
+        there = [*columns][:MOST_TOLD]
+        more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
+        raise DataError(f"{where} has no column {name!r}; it has: {', '.join(there)}{more}.{near(name, columns)}")
     return columns[name]
 
 
@@ -173,6 +177,8 @@ def _labels(tables: Sequence[Mapping[str, Column]], names: Sequence[str], table:
     assert table.label is not None
     found = [_column(one, where, table.label) for one, where in zip(tables, names, strict=False)]
     for column, where in zip(found, names, strict=False):
+        if len(column) == 0:
+            raise DataError(f"{where} has no rows")
         if len({str(value) for value in column}) == 1:
             same = f"{where}, label {table.label!r} is {shown(column[0])} in every row"
             raise DataError(f"{same}: with one class, no metric can tell models apart")

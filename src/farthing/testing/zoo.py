@@ -1,5 +1,6 @@
 """Small real models of many families, made from a seed: every method treats each of them, or refuses it by name."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ from torch import nn
 from farthing.forms import sklearn_form, torch_form
 from farthing.pipeline import feeds_of
 from farthing.testing.samples import Residual
-from farthing.types import Array, Column, Context, Dataset, Feeds, Pipeline, TensorSpec
+from farthing.types import Array, Column, Context, Dataset, Pipeline, TensorSpec
 
 NUM_CLASSES, NUM_TOKENS, WIDTH, HEADS = 5, 64, 32, 4
 NUM_TRAIN, NUM_CALIBRATE = 240, 64
+ANSWER_BATCH = 64
 
 
 class Attention(nn.Module):  # type: ignore[misc]
@@ -133,8 +135,7 @@ def context(pipeline: Pipeline) -> Context:
 def dataset(pipeline: Pipeline, n: int, seed: int) -> Dataset:
     """n items, labelled by the model's own arg max where it scores classes."""
     columns: tuple[Column, ...] = tuple(rows(spec, n, seed + 10 * i) for i, spec in enumerate(pipeline.inputs))
-    unlabelled = Dataset(columns=columns)
-    answers = np.concatenate([_answer(pipeline, feeds) for feeds in feeds_of(pipeline, unlabelled.requests, 1)])
+    answers = _answers(pipeline, Dataset(columns=columns).requests)
     return Dataset(columns=columns, labels=answers.argmax(1) if answers.ndim == 2 else answers)
 
 
@@ -155,6 +156,7 @@ def rows(spec: TensorSpec, n: int, seed: int) -> Column:
     return draw.standard_normal((n, *(int(size) for size in spec.shape[1:]))).astype(np.float32)
 
 
+@functools.cache
 def estimator(name: str) -> Any:
     """Fitted on half of scikit-learn's digits."""
     from sklearn.cluster import KMeans
@@ -176,8 +178,12 @@ def estimator(name: str) -> Any:
     return made[name].fit(features[::2].astype(np.float32), labels[::2])
 
 
-def _answer(pipeline: Pipeline, feeds: Feeds) -> Array:
+def _answers(pipeline: Pipeline, requests: list[tuple[Any, ...]]) -> Array:
+    """Texts of several lengths are asked one by one: there is no mask, so that padding would count."""
+    varies = any("length" in spec.shape for spec in pipeline.inputs)
+    batches = feeds_of(pipeline, requests, 1 if varies else ANSWER_BATCH)
     if pipeline.form == "sklearn":
-        return sklearn_form.ask(sklearn_form.load(pipeline), feeds)[0]
+        model = sklearn_form.load(pipeline)
+        return np.concatenate([sklearn_form.ask(model, feeds)[0] for feeds in batches])
     session = torch_form.TorchSession(torch_form.load(pipeline), pipeline.inputs, threads=1)
-    return session.run(feeds)[0]
+    return np.concatenate([session.run(feeds)[0] for feeds in batches])

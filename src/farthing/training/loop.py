@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farthing.errors import BuildError
-from farthing.types import Array
+from farthing.types import Array, Learning, Tell
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +19,9 @@ FILE = "fit.pt"
 CHECKPOINT_S = 20.0  # between two checkpoints inside an epoch
 MEGABATCH = 32  # batches whose items are sorted by length together: little padding, and still a random order
 FEWEST_ITEMS = 20
+TOLD_S = 1.0  # between two notices inside an epoch
 
 Loss = Callable[["torch.nn.Module", Array], "torch.Tensor"]  # mean loss of the items with these indices
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +66,21 @@ def fit(
     if len(lengths) < FEWEST_ITEMS:
         raise BuildError(f"training takes at least {FEWEST_ITEMS} items; there are {len(lengths)}. Give a larger train split.")
     with torch.random.fork_rng(devices=[]):
-        training = _Training(module, loss, lengths, schedule, checkpoints)
+        training = _Training(module, loss, lengths, schedule, checkpoints, tell)
         while not training.ended:
             training.epoch()
-            tell(training.told())
+            tell(training.told(training.losses[-1]))
     return training.finish()
 
 
 class _Training:
     def __init__(
-        self, module: "torch.nn.Module", loss: Loss, lengths: Array, schedule: Schedule, checkpoints: Path | None
+        self, module: "torch.nn.Module", loss: Loss, lengths: Array, schedule: Schedule, checkpoints: Path | None, tell: Tell
     ) -> None:
         import torch
 
         self.module, self.loss, self.lengths, self.schedule = module, loss, np.asarray(lengths), schedule
+        self.tell = tell
         self.file = None if checkpoints is None else checkpoints / FILE
         order = np.random.default_rng(schedule.seed).permutation(len(lengths))
         num_held_out = max(1, round(schedule.validation * len(lengths)))
@@ -88,7 +89,7 @@ class _Training:
         learning = [p.requires_grad_() for p in module.parameters() if p.is_floating_point()]
         self.optimizer = torch.optim.AdamW(learning, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
         self.done, self.step, self.losses, self.best = 0, 0, list[float](), dict[str, Any]()
-        self.began = self.saved = time.monotonic()
+        self.began = self.saved = self.said = time.monotonic()
         torch.manual_seed(schedule.seed)
         self._resume()
         self.resumed_at = self.done + self.step / self.steps
@@ -114,10 +115,10 @@ class _Training:
         self.done, self.step = self.done + 1, 0
         self._save()
 
-    def told(self) -> str:
-        spent_s = time.monotonic() - self.began
-        left_s = spent_s / max(self.done - self.resumed_at, 1e-9) * (self.schedule.epochs - self.done)
-        return f"epoch {self.done} of {self.schedule.epochs}: held-out loss {self.losses[-1]:.5g}, at most {left_s:.0f} s left"
+    def told(self, loss: float | None = None) -> Learning:
+        done, epochs = self.done + self.step / self.steps, self.schedule.epochs
+        left_s = (time.monotonic() - self.began) / max(done - self.resumed_at, 1e-9) * (epochs - done)
+        return Learning(share=done / epochs, epoch=self.done, num_epochs=epochs, left_s=left_s, loss=loss)
 
     def finish(self) -> Fitted:
         self.module.load_state_dict(self.best)
@@ -148,8 +149,12 @@ class _Training:
             return False
         self.optimizer.step()
         self.step += 1
-        if time.monotonic() - self.saved > CHECKPOINT_S:
+        now = time.monotonic()
+        if now - self.saved > CHECKPOINT_S:
             self._save()
+        if now - self.said > TOLD_S:
+            self.said = now
+            self.tell(self.told())
         return True
 
     def _rate(self, epochs: float) -> float:

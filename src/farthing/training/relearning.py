@@ -52,5 +52,5 @@ def relearn(
             told[0] = price(module)
         return value + told[0]
 
-    fit(learner, loss, np.asarray(taught.lengths), schedule=schedule, checkpoints=context.checkpoints)
+    fit(learner, loss, np.asarray(taught.lengths), schedule=schedule, checkpoints=context.checkpoints, tell=context.tell)
     return learner

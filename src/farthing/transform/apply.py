@@ -16,33 +16,34 @@ from farthing.methods.base import Method
 from farthing.runtimes.base import Runtime
 from farthing.transform.check import Step, check
 from farthing.transform.verify import verify
-from farthing.types import Array, Build, Context, MemberRef, Pipeline
+from farthing.types import Array, Build, Context, MemberRef, Pipeline, Tell
 
 ANSWER_BATCH = 32
 
 
-def apply(original: Pipeline, build: Build, directory: Path, context: Context, *, cache: Path | None = None) -> Pipeline:
+def apply(
+    original: Pipeline, build: Build, directory: Path, context: Context, *, cache: Path | None = None, tell: Tell = print
+) -> Pipeline:
     """Write the pipeline that `build`'s runtime is to open into `directory`. Runs in a worker process, one at a time a cache.
 
     Results of all but the last method stay in `cache`, named by what led to them, for builds that begin alike (and for a
     later call, if this one is killed). Raises RecipeError (see `check`), BuildError or DataError (see the members), and
-    WrongOutput for NaN, infinity or another shape; it does not judge quality.
+    WrongOutput for NaN, infinity or another shape; it does not judge quality. `tell` hears how far a training has come.
     """
     plan = check(original.form, original.traits, build)
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="farthing-") as folder:
-            result = _carry_out(plan, original, directory, context, Path(folder))
+            result = _carry_out(plan, directory, _House(original, context, Path(folder), tell))
     else:
         cache.mkdir(parents=True, exist_ok=True)
-        result = _carry_out(plan, original, directory, context, cache)
+        result = _carry_out(plan, directory, _House(original, context, cache, tell))
     verify(result, build, context)
     return result
 
 
-def _carry_out(plan: Sequence[Step], original: Pipeline, directory: Path, context: Context, cache: Path) -> Pipeline:
-    origin = (codec.digest_tree(original.directory), codec.digest(context))
-    house = _House(original, context, cache)
-    current = original
+def _carry_out(plan: Sequence[Step], directory: Path, house: "_House") -> Pipeline:
+    current, context, cache = house.original, house.context, house.cache
+    origin = (codec.digest_tree(current.directory), codec.digest(context))
     for number, step in enumerate(plan, 1):
         if number == len(plan) and step.kind == "method":
             place = cache / codec.digest((origin, tuple((s.kind, s.ref) for s in plan)))
@@ -72,9 +73,10 @@ class _House:
     original: Pipeline
     context: Context
     cache: Path
+    tell: Tell
 
     def make(self, build: Build, directory: Path) -> Pipeline:
-        return apply(self.original, build, directory, self.context, cache=self.cache)
+        return apply(self.original, build, directory, self.context, cache=self.cache, tell=self.tell)
 
     def answers(self, pipeline: Pipeline, runtime: MemberRef, requests: Sequence[tuple[Any, ...]]) -> Array:
         session = plugins.make(Runtime, runtime).open(pipeline, threads=self.context.threads, streams=1)  # type: ignore[type-abstract]
