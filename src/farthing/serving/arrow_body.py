@@ -3,16 +3,13 @@
 import struct
 from typing import Any
 
-import numpy as np
-
 from farthing.errors import MissingExtra
-from farthing.types import Array
 
 COMPRESSION = 3  # field of RecordBatch in Message.fbs
 
 
-def columns(body: bytes, most_rows: int) -> dict[str, Array]:
-    """Every column of the stream. Raises ValueError, also for what could take far more memory than its bytes.
+def columns(body: bytes, most_rows: int) -> dict[str, list[Any]]:
+    """Every column of the stream, its rows as lists. Raises ValueError, also for what could take far more memory than its bytes.
 
     That is: compressed buffers, dictionaries, views and run-ends, whose parts may be repeated without end, and nested columns
     other than lists. Offsets are checked before anything is read by them.
@@ -26,8 +23,8 @@ def columns(body: bytes, most_rows: int) -> dict[str, Array]:
         for field in table.schema:
             _check_type(pa, field.name, field.type)
         table.validate(full=True)
-        return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
-    except (pa.ArrowException, OSError) as error:
+        return {name: table[name].to_pylist() for name in table.column_names}
+    except (pa.ArrowException, OSError, struct.error) as error:
         raise ValueError(str(error)) from error
 
 

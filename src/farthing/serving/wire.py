@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -54,7 +55,7 @@ def _check_depth(body: bytes) -> None:
 def asked(body: bytes, content_type: str, pipeline: Pipeline) -> Asked:
     """{"items": [...]} asks many, anything else one item, as `farthing predict` reads a line. Raises BadBody, MissingExtra."""
     if content_type == NPY:
-        return _arrays({pipeline.inputs[0].name: _npy(body)}, pipeline)
+        return _arrays({pipeline.inputs[0].name: _texts(_npy(body)) if pipeline.tokenizer else _npy(body)}, pipeline)
     if content_type == ARROW:
         return _arrays(_arrow(body), pipeline)
     value = decoded(body)
@@ -110,13 +111,15 @@ def _item(value: Any, pipeline: Pipeline, number: int) -> tuple[Any, ...] | str:
         return str(error)
 
 
-def _arrays(columns: dict[str, Array], pipeline: Pipeline) -> Asked:
-    """One array for each input, their first axis the items."""
+def _arrays(columns: Mapping[str, Sequence[Any]], pipeline: Pipeline) -> Asked:
+    """The items of each input."""
     if pipeline.tokenizer is not None:
         if len(columns) != 1:
             raise BadBody(f"the model takes texts, in one column; there are {len(columns)}")
         (texts,) = columns.values()
-        return Asked(items=tuple(_item(text, pipeline, i) for i, text in enumerate(texts.tolist())), many=True)
+        if not 0 < len(texts) <= MOST_ITEMS:
+            raise BadBody(f"{len(texts)} items; 1 to {MOST_ITEMS} in one request")
+        return Asked(items=tuple(_item(text, pipeline, i) for i, text in enumerate(texts)), many=True)
     names = [spec.name for spec in pipeline.inputs]
     if missing := [name for name in names if name not in columns]:
         raise BadBody(f"the body lacks {', '.join(missing)}: the model takes {', '.join(names)}")
@@ -140,6 +143,12 @@ def _npy(body: bytes) -> Array:
     return np.asarray(array)
 
 
+def _texts(array: Array) -> list[Any]:
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise BadBody(f"an array of {array.dtype}, {array.ndim} axes: the model takes texts (Unicode, one axis)")
+    return list(array.tolist())
+
+
 def _check_claimed_size(body: bytes) -> None:
     """np.load sets memory aside for the shape that the header claims, before it reads. Raises ValueError."""
     file = io.BytesIO(body)
@@ -148,11 +157,13 @@ def _check_claimed_size(body: bytes) -> None:
     if version not in readers:
         raise ValueError(f"version {version} of the format is not read")
     shape, _, dtype = readers[version](file)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(body) - file.tell():
+    if dtype.kind not in "biufU" or dtype.itemsize == 0:
+        raise ValueError(f"{dtype} is not read: numbers, booleans and texts are")
+    if math.prod(shape) * dtype.itemsize != len(body) - file.tell():
         raise ValueError(f"{len(body) - file.tell()} bytes do not fill the shape {shape} of {dtype}")
 
 
-def _arrow(body: bytes) -> dict[str, Array]:
+def _arrow(body: bytes) -> dict[str, list[Any]]:
     try:
         return arrow_body.columns(body, MOST_ITEMS)
     except ValueError as error:
