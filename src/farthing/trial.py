@@ -38,7 +38,11 @@ def try_build(shop: Workshop, build: Build, *, num_candidates: int) -> Trial:
 
     def compute() -> Trial:
         started = time.monotonic()
-        return replace(_attempt(shop, build, num_candidates), seconds=time.monotonic() - started)
+        trial = _attempt(shop, build, num_candidates)
+        spent_s = time.monotonic() - started
+        figure = single("trial_s", spent_s, "s", "learning, conversion, race and timing of this build, until it was judged")
+        candidate = replace(trial.candidate, figures=(*trial.candidate.figures, figure))
+        return replace(trial, candidate=candidate, seconds=spent_s)
 
     return shop.store.once("trial", codec.digest(build), compute)
 

@@ -29,6 +29,15 @@ def test_it_tells_what_the_run_found() -> None:
     assert "per million requests" in told and "saved" in told
 
 
+def test_it_tells_what_trying_it_cost() -> None:
+    chosen = next(c for c in RECORD["candidates"] if c["id"] == RECORD["chosen_id"])
+    timed = {**chosen, "figures": [*chosen["figures"], {"name": "trial_s", "value": 150.0, "unit": "s"}]}
+    whole = {**RECORD, "candidates": [timed if c is chosen else c for c in RECORD["candidates"]]}
+    whole["break_even"] = {"requests": 1.0, "search_usd": 0.02, "search_s": 600.0}
+    told = explanation(chosen["deployment"]["build"]["recipe"][0]["name"], whole).replace("\n  ", " ")
+    assert "trying it took 2.5 min ($0.005" in told
+
+
 def test_a_method_that_was_turned_down_or_never_proposed_says_why() -> None:
     out = dict(next(c for c in RECORD["candidates"] if c["rejected"]))
     out["deployment"] = {"build": {"recipe": [{"name": "layer_drop", "knobs": {}}]}}

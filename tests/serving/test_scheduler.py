@@ -13,6 +13,7 @@ from farthing.pooling import BatchFailed, ReplicaLost
 from farthing.pooling.outliers import Outliers
 from farthing.results import ServiceModel
 from farthing.routers.least_loaded import LeastLoaded
+from farthing.serving.punctuality import EVERY, MOST_MARGIN, RECENT, Punctuality
 from farthing.serving.scheduler import Refused, Scheduler
 from farthing.serving.service_times import ServiceTimes
 
@@ -375,3 +376,37 @@ def test_times_are_learned_from_what_batches_took():
         times.learn(size, length, (0.002 + 0.0005 * size + 2e-5 * size * length) * draw.uniform(0.95, 1.05))
     for size, length in ((1, 10), (8, 50), (16, 100)):
         assert times.seconds(size, length) == pytest.approx(0.002 + 0.0005 * size + 2e-5 * size * length, rel=0.1)
+
+
+def test_what_is_admitted_under_overload_is_answered_in_time():
+    """What comes late widens the margin, which keeps out what would come late; punctual answers narrow it again."""
+    punctuality = Punctuality()
+    for _ in range(EVERY):
+        punctuality.note(0.04, 0.06, 0.05)
+    assert punctuality.margin == pytest.approx(1.5)
+    for _ in range(RECENT):
+        punctuality.note(0.04, 0.03, 0.05)
+    assert punctuality.margin == 1.0
+    for _ in range(EVERY):
+        punctuality.note(0.04, 4.0, 0.05)
+    assert punctuality.margin == MOST_MARGIN
+    before = len(punctuality.ratios)
+    punctuality.note(0.001, 0.01, 0.05)  # far from its deadline
+    assert len(punctuality.ratios) == before
+
+    async def test(ask, slots, scheduler):
+        slots.hold.clear()
+        busy = ask(0)
+        await settled()
+        assert 0.015 < scheduler.predicted_wait_s(1) < 0.03
+        scheduler.punctuality.margin = MOST_MARGIN
+        with pytest.raises(Refused, match="it would take"):
+            await ask(1, deadline_s=0.03)
+        scheduler.punctuality.margin = 1.0
+        admitted = ask(1, deadline_s=0.03)
+        await asyncio.sleep(0.001)
+        slots.hold.set()
+        await asyncio.gather(busy, admitted, return_exceptions=True)
+        assert len(scheduler.punctuality.ratios) == 1
+
+    scheduled(test, batch_size=1)

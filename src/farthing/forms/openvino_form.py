@@ -5,12 +5,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from farthing.errors import BuildError, MissingExtra
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 FILE = "model.xml"
 HALF_BYTE = 4  # bits
 WEIGHT_INPUTS = {"MatMul": 1, "Convolution": 1, "Gather": 0}  # which input of such an operator is its weight
+# The CPU plugin prepares itself for each shape that it meets, once: MiniLM in int8 takes 8 ms and 4 MB for it, and then no less
+# time for 9 tokens than for 16 (docs/log.md, 2026-11-26).
+LENGTH_STEP = 16
 EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
@@ -31,12 +36,13 @@ class OpenVinoSession:
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
         self._outputs = [spec.name for spec in pipeline.outputs]
+        self._shapes = FewShapes(pipeline)
 
     def run(self, feeds: Feeds) -> list[Array]:
         request = self._idle.get()
         try:
-            answer = request.infer(feeds, share_inputs=True)
-            return [answer[name] for name in self._outputs]
+            answer = request.infer(self._shapes.padded(feeds), share_inputs=True)
+            return self._shapes.cut([answer[name] for name in self._outputs], feeds)
         except RuntimeError as error:
             raise BuildError(f"OpenVINO failed on {', '.join(f'{n} {v.shape}' for n, v in feeds.items())}: {error}") from error
         finally:
@@ -44,6 +50,39 @@ class OpenVinoSession:
 
     def close(self) -> None:
         self._idle = SimpleQueue()
+
+
+class FewShapes:
+    """Masked inputs are padded to whole LENGTH_STEPs, never past the model's longest; answers for each token are cut again."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        masked = any(spec.name == "attention_mask" and "length" in spec.shape for spec in pipeline.inputs)
+        self._axes = {spec.name: spec.shape.index("length") for spec in pipeline.inputs if masked and "length" in spec.shape}
+        self._cuts = [spec.shape.index("length") if masked and "length" in spec.shape else None for spec in pipeline.outputs]
+        self._fills = {"input_ids": pipeline.pad_id}
+        self._longest = pipeline.max_length
+
+    def padded(self, feeds: Feeds) -> Feeds:
+        return {name: self._widened(name, value) if name in self._axes else value for name, value in feeds.items()}
+
+    def cut(self, answers: list[Array], feeds: Feeds) -> list[Array]:
+        for i, axis in enumerate(self._cuts):
+            if axis is not None:
+                length = feeds["attention_mask"].shape[self._axes["attention_mask"]]
+                answers[i] = answers[i].take(range(length), axis)
+        return answers
+
+    def _widened(self, name: str, value: Array) -> Array:
+        axis = self._axes[name]
+        length = value.shape[axis]
+        wanted = -(-length // LENGTH_STEP) * LENGTH_STEP
+        if self._longest is not None:
+            wanted = max(length, min(wanted, self._longest))
+        if wanted == length:
+            return value
+        wide = np.full((*value.shape[:axis], wanted, *value.shape[axis + 1 :]), self._fills.get(name, 0), value.dtype)
+        wide[(slice(None),) * axis + (slice(length),)] = value
+        return wide
 
 
 def options(pipeline: Pipeline, *, threads: int, streams: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The supervisor: starts replicas, restarts only the one that died, recycles the one that grew, stops them all in order."""
 
 import asyncio
+import contextlib
 import itertools
 import math
 import os
@@ -80,6 +81,16 @@ class Pool:
     @property
     def num_in_flight(self) -> int:
         return sum(len(replica.waiting) for replica in self.replicas)
+
+    @property
+    def cpu_s(self) -> float:
+        """Core-seconds that the replicas that are ready used since they were."""
+        total = 0.0
+        for replica in self.replicas:
+            if replica.state == "ready" and replica.process is not None:
+                with contextlib.suppress(psutil.Error):
+                    total += _cpu_s(psutil.Process(replica.process.pid)) - replica.warm_cpu_s
+        return total
 
     async def run(
         self, replica: Replica, batch: Sequence[tuple[Array, ...]], timeout_s: float
@@ -166,7 +177,9 @@ class Pool:
             if kind == "failed":
                 replica.reason = value
                 return
-            if (rss_bytes := psutil.Process(replica.process.pid).memory_info().rss) > self.settings.max_rss_bytes:
+            process = psutil.Process(replica.process.pid)
+            replica.warm_cpu_s = _cpu_s(process)
+            if (rss_bytes := process.memory_info().rss) > self.settings.max_rss_bytes:
                 replica.reason = f"holds {gib(rss_bytes):.3g} GiB when just warm, which is more than it may (max_rss_gib)"
                 return
             replica.state, replica.cold_start_s = "ready", value
@@ -223,6 +236,11 @@ async def pool(
         yield made
     finally:
         await made.stop()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _cores(settings: Settings, needed: int) -> list[frozenset[int]]:

@@ -46,6 +46,7 @@ class Replica:
     reason: str = ""
     num_restarts: int = 0
     busy_s: float = 0.0  # stream-seconds
+    warm_cpu_s: float = 0.0  # what its process had used when it was ready
     num_batches: int = 0  # answered in this life
     alone: bool = False  # it holds a batch beside which nothing may run
     worn: bool = False  # to be drained and started anew

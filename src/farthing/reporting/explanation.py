@@ -9,6 +9,7 @@ from typing import Any
 from farthing import plugins
 from farthing.methods.base import Method
 from farthing.wording import percent, usd
+from farthing.wording import seconds as readable
 
 WIDTH = 120
 MOST_BUILDS = 4
@@ -49,12 +50,21 @@ def _of_run(name: str, record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _worth(candidate: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    spent = _spent(candidate, record["break_even"])
     if candidate["rejected"] is not None:
-        return f"turned down ({candidate['rejected']['stage']}: {candidate['rejected']['reason']})"
+        return f"turned down ({candidate['rejected']['stage']}: {candidate['rejected']['reason']}){spent}"
     baseline = next(c for c in record["candidates"] if c["id"] == record["baseline_id"])
     if candidate["cost"] is None or baseline["cost"] is None:
         return "not priced"
     after, before = (c["cost"]["usd_per_million"] for c in (candidate, baseline))
     drop = next((f for f in candidate["figures"] if f["name"] == "drop"), None)
     quality = "" if drop is None else f"; {drop['unit']} falls by {drop['value']:.2g} on search"
-    return f"{usd(after)} per million requests, {percent(1 - after / before)} saved{quality}"
+    return f"{usd(after)} per million requests, {percent(1 - after / before)} saved{quality}{spent}"
+
+
+def _spent(candidate: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """What trying it cost: its share of the search's own bill."""
+    spent_s = next((f["value"] for f in candidate["figures"] if f["name"] == "trial_s"), None)
+    if spent_s is None or not whole["search_s"]:
+        return ""
+    return f"; trying it took {readable(spent_s)} ({usd(whole['search_usd'] * spent_s / whole['search_s'])})"

@@ -31,6 +31,7 @@ class Runtime(ABC):
     run_on: ClassVar[frozenset[str]]  # kinds of device on which this member has been run and measured by its authors
     native: ClassVar[frozenset[str]] = frozenset()  # forms that people run on it as they are: the named baseline
     needs_torch: ClassVar[bool] = False
+    length_step: ClassVar[int] = 1  # it pads to multiples of it, and its first run at each of them takes longer
 
     @abstractmethod
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:

@@ -14,6 +14,7 @@ from farthing.types import Pipeline
 class OpenVino(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"openvino"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    length_step: ClassVar[int] = openvino_form.LENGTH_STEP
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         if device_kind != "cpu":

@@ -18,6 +18,7 @@ class Simulated:
     latencies_s: Array  # (n,)
     busy_s: float  # stream-seconds of work
     elapsed_s: float
+    num_batches: int = 0
 
     @property
     def busy_s_per_request(self) -> float:
@@ -27,14 +28,23 @@ class Simulated:
         return self.busy_s / (self.elapsed_s * streams)
 
 
-def simulate(service: ServiceModel, policy: BatchPolicy, arrivals_s: Array, lengths: Array) -> Simulated:
+def simulate(
+    service: ServiceModel,
+    policy: BatchPolicy,
+    arrivals_s: Array,
+    lengths: Array,
+    *,
+    scatter: Array | None = None,
+    between_s: float = 0.0,
+) -> Simulated:
     """Event by event: whenever a stream is idle and the policy would close a batch, it runs T(b, longest of the batch).
 
-    `arrivals_s` (n,) ascending and `lengths` (n,) are one replica's share of the traffic.
+    `arrivals_s` (n,) ascending and `lengths` (n,) are one replica's share of the traffic. `scatter` (n,): the i-th batch takes
+    scatter[i] times what the model says. `between_s`: of each batch, when its stream is taken and no model runs.
     """
     idle = [0.0] * service.streams  # heap of the moments at which each stream falls idle
     waiting: deque[int] = deque()
-    latencies_s, busy_s, upcoming, n = np.empty(len(arrivals_s)), 0.0, 0, len(arrivals_s)
+    latencies_s, busy_s, upcoming, n, num_batches = np.empty(len(arrivals_s)), 0.0, 0, len(arrivals_s), 0
     end_s = 0.0
     while upcoming < n or waiting:
         free_s = heapq.heappop(idle)
@@ -56,11 +66,15 @@ def simulate(service: ServiceModel, policy: BatchPolicy, arrivals_s: Array, leng
         for i in batch:
             waiting.remove(i)
         seconds = service.seconds(len(batch), float(max(lengths[i] for i in batch)))
+        seconds *= 1.0 if scatter is None else scatter[num_batches]
+        num_batches += 1
         busy_s += seconds
-        end_s = max(end_s, start_s + seconds)
-        latencies_s[batch] = start_s + seconds - arrivals_s[batch]
-        heapq.heappush(idle, start_s + seconds)
-    return Simulated(latencies_s=latencies_s, busy_s=busy_s, elapsed_s=end_s - float(arrivals_s[0]))
+        free_s = start_s + seconds + between_s
+        end_s = max(end_s, free_s)
+        latencies_s[batch] = free_s - arrivals_s[batch]
+        heapq.heappush(idle, free_s)
+    elapsed_s = end_s - float(arrivals_s[0])
+    return Simulated(latencies_s=latencies_s, busy_s=busy_s, elapsed_s=elapsed_s, num_batches=num_batches)
 
 
 def simulate_offline(service: ServiceModel, policy: BatchPolicy, lengths: Array) -> Simulated:

@@ -21,6 +21,7 @@ class Receipt:
     usd_per_busy_s: float  # of one stream
     usd_per_s: float  # of all machines; 0.0 where the share is paid
     started_s: float = field(default_factory=time.monotonic)
+    started_cpu_s: float = field(default_factory=time.process_time)  # of this process
     busy_s: float = 0.0
     num_answered: int = 0
     num_failed: int = 0

@@ -12,6 +12,7 @@ from farthing.pooling import BatchFailed, Pool, Replica, ReplicaAway, ReplicaLos
 from farthing.routers.base import Load, Router
 from farthing.serving.pending import Pending
 from farthing.serving.pending import Refused as Refused
+from farthing.serving.punctuality import Punctuality
 from farthing.serving.retries import Retries, Try
 from farthing.serving.service_times import ServiceTimes
 from farthing.types import Array
@@ -34,14 +35,13 @@ class Scheduler:
     ) -> None:
         self.policy, self.times, self.router, self.most_waiting, self.served = policy, times, router, most_waiting, served
         self.waiting: list[Pending] = []
-        self.last_progress_s = time.monotonic()
-        self.closed = False
+        self.last_progress_s, self.closed = time.monotonic(), False
         self._pool: Pool | None = None
         self._changed = asyncio.Event()
         self._gap_s, self._last_arrival_s = math.inf, -math.inf
         self._soonest_s = math.inf  # no item that waits has an earlier deadline
         self._ends_at: dict[str, list[float]] = {}  # replica -> predicted ends of what it is at
-        self.retries = Retries()
+        self.retries, self.punctuality = Retries(), Punctuality()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -62,7 +62,7 @@ class Scheduler:
     ) -> list[Array]:
         """One array for each output. `deadline_s`: seconds from now. Raises Refused; if cancelled, its place is free."""
         now = time.monotonic()
-        self._admit(now, length, deadline_s)
+        predicted_s = self._admit(now, length, deadline_s)
         item = Pending(
             encoded=encoded,
             length=length,
@@ -89,6 +89,9 @@ class Scheduler:
             if item in self.waiting:
                 self.waiting.remove(item)
             raise
+        finally:
+            if predicted_s and not item.answer.cancelled():
+                self.punctuality.note(predicted_s, time.monotonic() - now, deadline_s)
 
     def predicted_wait_s(self, length: float) -> float:
         """Until an item that came now would be answered: what is under way, what waits before it, and its own batch.
@@ -100,31 +103,29 @@ class Scheduler:
         under_way_s = sum(max(0.0, end - now) for ends in self._ends_at.values() for end in ends)
         num_batches = math.ceil(len(self.waiting) / self.policy.batch_size) + len(self.retries.waiting)
         mean_length = sum(item.length for item in self.waiting) / len(self.waiting) if self.waiting else length
-        queued_s = num_batches * self.times.seconds(self.policy.batch_size, mean_length) if num_batches else 0.0
+        batch_s = self.times.seconds(self.policy.batch_size, mean_length) + self.times.between_s
         start_s = 0.0 if self._replicas or self._pool is None else self._pool.ready_in_s
-        return start_s + (under_way_s + queued_s) / slots + self.times.seconds(1, length)
+        return start_s + (under_way_s + num_batches * batch_s) / slots + self.times.seconds(1, length)
 
-    def _admit(self, now: float, length: int, deadline_s: float) -> None:
+    def _admit(self, now: float, length: int, deadline_s: float) -> float:
+        """Its predicted wait; 0.0 where it has no deadline. Raises Refused."""
         if self.closed:
             raise Refused(503, "the server is stopping", 1.0)
-        if not self._has_replicas and (self._pool is None or math.isinf(self._pool.ready_in_s)):
+        if not self._replicas and (self._pool is None or math.isinf(self._pool.ready_in_s)):
             raise Refused(503, "no replica is ready", 1.0)
         if deadline_s <= 0.0:
             raise Refused(504, "the deadline had passed before the request came")
         if (num_waiting := len(self.waiting) + self.retries.num_items) >= self.most_waiting:
             raise Refused(503, f"{num_waiting} items wait already", self.predicted_wait_s(length))
-        if math.isfinite(deadline_s) and (wait_s := self.predicted_wait_s(length)) > deadline_s:
-            raise Refused(
-                503, f"it would take {wait_s:.3g} s, its deadline is in {deadline_s:.3g} s", max(0.1, wait_s - deadline_s)
-            )
+        wait_s = self.predicted_wait_s(length) if math.isfinite(deadline_s) else 0.0
+        if (most_s := wait_s * self.punctuality.margin) > deadline_s:
+            told = f"it would take {most_s:.3g} s, its deadline is in {deadline_s:.3g} s"
+            raise Refused(503, told, max(0.1, most_s - deadline_s))
+        return wait_s
 
     @property
     def _replicas(self) -> Sequence[Replica]:
         return self._pool.ready if self._pool is not None else ()
-
-    @property
-    def _has_replicas(self) -> bool:
-        return self._pool is not None and bool(self._pool.ready)
 
     def _note_arrival(self, now: float) -> None:
         gap_s = now - self._last_arrival_s
@@ -238,7 +239,8 @@ class Scheduler:
         length = max(item.length for item in items)
         expected_s = self.times.seconds(len(items), length)
         ends = self._ends_at.setdefault(replica.name, [])
-        end = time.monotonic() + expected_s
+        started = time.monotonic()
+        end = started + expected_s
         ends.append(end)
         self.retries.num_running += batch.is_retry
         assert self._pool is not None
@@ -253,7 +255,7 @@ class Scheduler:
         except ReplicaAway:
             self.retries.add(replace(batch, is_retry=True), first=True)
         else:
-            self.times.learn(len(items), length, seconds)
+            self.times.learn(len(items), length, seconds, time.monotonic() - started - seconds)
             self.served(len(items), length, seconds)
             self._give(replica, items, rows)
         finally:

@@ -1,5 +1,6 @@
 """How long a batch will take: the plan's own model, refitted with every batch that was served."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ FORGETTING = 0.995  # of what earlier batches say, with each new one: half of it
 PRIOR = 0.25  # variance of the plan's coefficients, relative to their squares
 NOISE = 0.01  # variance of one batch's time, relative to its square
 LEAST_S = 1e-5
+RECENT = 2000  # batches of which it is known how far the model missed them
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class ServiceTimes:
     theta: tuple[float, float, float]  # a, c, d
     covariance: tuple[tuple[float, float, float], ...] = field(repr=False)
     num_seen: int = 0
+    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT), repr=False)  # what it took over what was said
+    between_s: float = 0.0  # running mean: while a batch holds its replica's place and the model does not run
 
     @classmethod
     def planned(cls, service: ServiceModel | None, length: float, *, guess_s: float = 0.01) -> "ServiceTimes":
@@ -40,9 +44,11 @@ class ServiceTimes:
         a, c, d = self.theta
         return max(LEAST_S, a + batch_size * (c + d * length))
 
-    def learn(self, batch_size: int, length: float, seconds: float) -> None:
+    def learn(self, batch_size: int, length: float, seconds: float, between_s: float = 0.0) -> None:
         if not seconds > 0.0:
             return
+        self.ratios.append(seconds / self.seconds(batch_size, length))
+        self.between_s += (between_s - self.between_s) * max(1.0 / (self.num_seen + 1), 1.0 - FORGETTING)
         # Plain floats: three of them are less work than one call of NumPy, and this runs with each batch.
         x = (1.0 / seconds, batch_size / seconds, batch_size * length / seconds)  # weighed by 1 / T: the target is 1
         spread = [_dot(row, x) for row in self.covariance]

@@ -18,6 +18,7 @@ from farthing.codec import digest
 from farthing.errors import FarthingError
 from farthing.pooling import Pool, Settings, pool
 from farthing.routers.base import Router
+from farthing.serving.forecast import Learned
 from farthing.serving.metrics import Metrics
 from farthing.serving.options import Options
 from farthing.serving.recall import Personal, Storage, facts, fronted
@@ -96,6 +97,11 @@ class Version:
         self.receipt.num_cached += answer.source != "model"
         outputs: list[Array] = answer.value
         return outputs
+
+    def facts(self) -> dict[str, Any]:
+        """The receipt, and what was learned: `forecast` tells from it what other traffic would cost."""
+        learned = Learned.of(self)
+        return self.receipt.facts() | {"learned": None if learned is None else learned.facts()}
 
 
 def name_of(artifact: Artifact) -> str:
