@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,6 +26,13 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 class BadBody(ValueError):
     """The body as a whole cannot be read."""
+
+
+# what NumPy's reader raises on a header that is no header: it parses and tokenizes it as Python
+UNREADABLE = (
+    ValueError, EOFError, OSError, SyntaxError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +144,7 @@ def _npy(body: bytes) -> Array:
     try:
         _check_claimed_size(body)
         array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
+    except UNREADABLE as error:
         raise BadBody(f"not a NumPy array: {error}") from error
     if array.ndim == 0 or array.ndim > MOST_AXES:
         raise BadBody(f"an array of {array.ndim} axes; the first one counts the items")
