@@ -4,9 +4,10 @@
 
 Two replicas of the artifact of `farthing.testing.artifacts`; NUM_CLIENTS connections, each sending as soon as it has its
 answer: most of them one item, some many, some with a deadline that cannot be kept, some that the model cannot take or that make
-it fail; some clients hang up before the answer. Every SAMPLE_S the resident memory of each process, its open files, restarts
-and liveness are noted. The slope of memory is fitted by least squares after a warm-up of WARM_SHARE of the time; its standard
-error is of the means of BLOCK samples each, since neighbouring samples are alike.
+it fail; some clients hang up before the answer. Every SAMPLE_S the resident memory of each process, its open files, restarts,
+liveness and the items in quarantine are noted, and the longest that this script itself stood still (others may hold the
+machine). The slope of memory is fitted by least squares after a warm-up of WARM_SHARE of the time, in which the quarantine
+fills up to its bound; its standard error is of the means of BLOCK samples each, since neighbouring samples are alike.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ from farthing.testing.artifacts import NUM_IDS, lookup
 RESULTS = Path(__file__).parent / "results"
 NUM_CLIENTS = 64
 SAMPLE_S = 10.0
+TICK_S = 0.1
+ANSWER_S = 60.0  # of /healthz and /metrics
 WARM_SHARE = 1 / 6
 BLOCK = 10
 MOST_SLOPE = 1e6  # bytes an hour
@@ -78,11 +81,22 @@ async def soak(server: "subprocess.Popen[str]", port: int, seconds: float) -> di
     clients = [asyncio.create_task(client(port, number, counts, stop)) for number in range(NUM_CLIENTS)]
     began = time.monotonic()
     while time.monotonic() - began < seconds:
-        await asyncio.sleep(SAMPLE_S)
+        stood_still_s = await longest_pause_s(SAMPLE_S)
         samples.append(await asyncio.to_thread(sampled, server.pid, port, time.monotonic() - began, counts.total()))
+        samples[-1]["stood_still_s"] = stood_still_s
     stop.set()
     await asyncio.gather(*clients)
     return {"seconds": seconds, "num_clients": NUM_CLIENTS, "mix": MIX, "counts": dict(counts), "samples": samples}
+
+
+async def longest_pause_s(seconds: float) -> float:
+    """Wait so long; the most by which a short sleep meanwhile took longer than it should."""
+    began, longest_s = time.monotonic(), 0.0
+    while time.monotonic() - began < seconds:
+        slept = time.monotonic()
+        await asyncio.sleep(TICK_S)
+        longest_s = max(longest_s, time.monotonic() - slept - TICK_S)
+    return longest_s
 
 
 def sampled(pid: int, port: int, at_s: float, num_asked: int) -> Sample:
@@ -93,13 +107,13 @@ def sampled(pid: int, port: int, at_s: float, num_asked: int) -> Sample:
         found[f"replica_{child.pid}_bytes"] = child.memory_info().rss
     found["cpu_s"] = sum(sum(process.cpu_times()[:2]) for process in (server, *server.children()))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=SAMPLE_S) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_S) as answer:
             found["live"] = answer.status == 200
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SAMPLE_S) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER_S) as answer:
             lines = [line.split() for line in answer.read().decode().splitlines() if not line.startswith("#")]
         page = {line[0]: float(line[1]) for line in lines if len(line) == 2}
         found["restarts"] = page["farthing_replica_restarts"]
-        found["waiting"] = page["farthing_waiting"]
+        found["waiting"], found["quarantined"] = page["farthing_waiting"], page["farthing_quarantined"]
     except OSError:
         found["live"] = False
     return found
@@ -164,12 +178,21 @@ def slope(samples: list[Sample], name: str) -> tuple[float, float]:
     return fitted, float(np.sqrt(rest @ rest / (len(values) - 2) / (centred @ centred)))
 
 
+def full_at_s(samples: list[Sample]) -> float:
+    """When the quarantine first held as many as it ever did."""
+    return next(sample["at_s"] for sample in samples if sample.get("quarantined", 0.0) == most(samples, "quarantined"))
+
+
+def most(samples: list[Sample], name: str) -> float:
+    return max(sample.get(name, 0.0) for sample in samples)
+
+
 def page(told: dict[str, object]) -> str:
     samples: list[Sample] = told["samples"]  # type: ignore[assignment]
     counts: dict[str, int] = told["counts"]  # type: ignore[assignment]
     names = sorted({name for sample in samples for name in sample if name.endswith("_bytes")}, reverse=True)
     slopes = {name: slope(samples, name) for name in names}
-    restarts = max(sample.get("restarts", 0.0) for sample in samples)
+    restarts = most(samples, "restarts")
     dead = sum(not sample["live"] for sample in samples)
     grows = [name for name, (fitted, _) in slopes.items() if not fitted < MOST_SLOPE]
     verdict = "passed" if not (restarts or dead or grows or len(names) != 3) else "FAILED"
@@ -187,6 +210,9 @@ def page(told: dict[str, object]) -> str:
             f"{served:,.0f} requests/s, {cpu:.2f} cores busy in server and replicas.",
             "",
             f"Restarts: {restarts:.0f}. Samples in which `/healthz` said no: {dead} of {len(samples)}. "
+            f"Items in quarantine: {most(samples, 'quarantined'):,.0f} at most, first so many after "
+            f"{full_at_s(samples):,.0f} s. The load itself stood still for "
+            f"{most(samples, 'stood_still_s'):.1f} s at most. "
             f"Open files of the server: {min(sample['files'] for sample in samples):.0f} to "
             f"{max(sample['files'] for sample in samples):.0f}. Exit code at SIGTERM: {told['exit_code']}.",
             "",

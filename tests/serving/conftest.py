@@ -39,7 +39,7 @@ class Server:
             response = connection.getresponse()
             raw = response.read()
             kind = response.headers.get("content-type", "")
-            told = json.loads(raw) if kind == "application/json" else raw
+            told = json.loads(raw) if kind == "application/json" and raw else raw
             return response.status, told, {key.lower(): value for key, value in response.headers.items()}
         finally:
             connection.close()

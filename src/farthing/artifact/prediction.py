@@ -103,6 +103,8 @@ def _inputs(value: Any) -> list[Any]:
 
 def _array(value: Any, spec: TensorSpec, where: str) -> Array:
     try:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError("it holds NaN or infinity")  # which NumPy would turn into some whole number
         array = np.asarray(value, dtype=spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: input {spec.name!r} takes {spec.dtype} ({_sizes(spec.shape[1:])}): {error}") from error

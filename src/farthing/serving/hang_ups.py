@@ -24,8 +24,9 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        watcher, self._watcher = self._watcher, None  # no ring of objects stays for the collector to find
+        if watcher is not None:
+            watcher.cancel()
         if self._gone and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise ClientGone from error

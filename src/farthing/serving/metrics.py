@@ -1,5 +1,6 @@
 """What /metrics shows, in Prometheus' words; a registry of its own, so that two services can live in one process."""
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-COUNTED = frozenset({"/v1/predict"})
+_VERSION = re.compile(r"/versions/[^/]+")
 
 
 class Metrics:
@@ -57,9 +58,10 @@ class Metrics:
     def answered(self, route: str, status: int) -> None:
         counter = self._by_answer.get((route, status))
         if counter is None:
-            known = status not in (401, 404)  # else whoever asks for what is not there fills our memory
-            counter = self.responses.labels(route if known else "other", str(status))
-            if known:
+            # Who asks for what is not there, or for versions that come and go, shall not fill our memory.
+            label = _VERSION.sub("/versions/VERSION", route) if status not in (401, 404) else "other"
+            counter = self.responses.labels(label, str(status))
+            if label == route:
                 self._by_answer[route, status] = counter
         counter.inc()
 

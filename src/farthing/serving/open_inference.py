@@ -82,10 +82,9 @@ def _tensor(one: Any) -> tuple[str, Any]:
     if not isinstance(one, dict) or not {"name", "shape", "datatype"} <= one.keys() or ("data" in one) == ("raw" in one):
         raise BadBody("each input needs name, shape, datatype, and either data or binary_data_size")
     name, shape, datatype = one["name"], one["shape"], one["datatype"]
-    if not (isinstance(shape, list) and 0 < len(shape) <= MOST_AXES and all(type(size) is int and size >= 0 for size in shape)):
-        raise BadBody(f"input {name!r}: shape {shape!r} is not a list of 1 to {MOST_AXES} sizes")
-    if datatype != "BYTES" and datatype not in TYPES:
-        raise BadBody(f"input {name!r}: datatype {datatype!r} is not one of {', '.join(TYPES)}, BYTES")
+    if not isinstance(name, str):
+        raise BadBody(f"an input's name must be a text, not {name!r}")
+    _check(name, shape, datatype)
     if "raw" in one and datatype != "BYTES":
         return name, binary.array(one["raw"], TYPES[datatype], shape, name)
     data = _flat(one["data"]) if "data" in one else binary.texts(one["raw"], name)
@@ -97,6 +96,13 @@ def _tensor(one: Any) -> tuple[str, Any]:
         return name, np.array(data, dtype=TYPES[datatype]).reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadBody(f"input {name!r}: {error}") from error
+
+
+def _check(name: str, shape: Any, datatype: Any) -> None:
+    if not (isinstance(shape, list) and 0 < len(shape) <= MOST_AXES and all(type(size) is int and size >= 0 for size in shape)):
+        raise BadBody(f"input {name!r}: shape {shape!r} is not a list of 1 to {MOST_AXES} sizes")
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in TYPES):
+        raise BadBody(f"input {name!r}: datatype {datatype!r} is not one of {', '.join(TYPES)}, BYTES")
 
 
 def _flat(data: Any) -> list[Any]:

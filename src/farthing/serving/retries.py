@@ -3,9 +3,11 @@
 A model that raises says so and lives: the batch is halved, and an item that fails alone is tried once more on another replica.
 If it fails there too, it is to blame; if not, its first replica is (`farthing.pooling.outliers`). A process that dies or hangs
 takes everything with it that it held, and each attempt costs a process: each of those items is tried alone, with nothing beside
-it in its replica, and one that loses that replica as well is to blame. Blamed items are refused, now and for QUARANTINE_S.
+it in its replica, and one that loses that replica as well is to blame. Blamed items are refused, now and for QUARANTINE_S;
+of each is kept its digest and REASON_CHARACTERS of why, of MOST_QUARANTINED at most.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +16,8 @@ from dataclasses import dataclass, field
 from farthing.pooling.outliers import retry_budget
 from farthing.serving.pending import Pending, Refused
 
-MOST_QUARANTINED = 10_000
+MOST_QUARANTINED = 4_096
+REASON_CHARACTERS = 300  # whoever sends poison decides what a model says of it
 QUARANTINE_S = 600.0  # what broke the item may be mended by then
 
 
@@ -100,8 +103,13 @@ class Retries:
         self.waiting.clear()
 
     def _blame(self, item: Pending, reason: str) -> None:
-        self.quarantine.pop(item.digest, None)
-        if len(self.quarantine) >= MOST_QUARANTINED:
+        digest, now = item.digest, time.monotonic()
+        reason = reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + "..."
+        self.quarantine.pop(digest, None)
+        self.quarantine[digest] = reason, now
+        while len(self.quarantine) > MOST_QUARANTINED or self._oldest_s() <= now - QUARANTINE_S:
             del self.quarantine[next(iter(self.quarantine))]
-        self.quarantine[item.digest] = reason, time.monotonic()
         item.refuse(Refused(500, f"the model failed on this item: {reason}"))
+
+    def _oldest_s(self) -> float:
+        return next((blamed_s for _, blamed_s in self.quarantine.values()), math.inf)

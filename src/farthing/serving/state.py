@@ -15,7 +15,6 @@ from farthing.serving.plan import Plan
 from farthing.serving.versions import Versions
 
 FORMAT = 1
-MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ class State:
             "candidate": None if rollout is None else _where(rollout.version),
             "plan": None if rollout is None else rollout.plan.facts(),
             "evidence": None if rollout is None or rollout.evidence is None else rollout.evidence.facts(),
-            "history": versions.history[-MOST_EVENTS:],
+            "history": versions.history,
         }
         try:
             _replace(self.file, json.dumps(facts, indent=1).encode())

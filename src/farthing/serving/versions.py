@@ -25,6 +25,7 @@ from farthing.types import Array
 CHECK_S = 1.0
 NUM_TYPICAL = 200  # answers of the stable version, before a plan without `slow_s` knows what slow is
 SLOW_QUANTILE = 0.95
+MOST_EVENTS = 200  # of the history
 MOST_BESIDE = 32  # requests that are asked twice, at once: more are not compared
 UNKNOWN_S = -1.0
 BESIDE_PRIORITY = -1_000_000
@@ -163,6 +164,7 @@ class Versions:
 
     def _tell(self, event: str) -> None:
         self.history.append(event)
+        del self.history[:-MOST_EVENTS]
         self._changed(event)
 
     # ------------------------------------------------------------ answering

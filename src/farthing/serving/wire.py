@@ -2,7 +2,10 @@
 
 import io
 import json
+import math
 import re
+import tokenize
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -10,7 +13,8 @@ import numpy as np
 import orjson
 
 from farthing import artifact
-from farthing.errors import DataError, MissingExtra
+from farthing.errors import DataError
+from farthing.serving import arrow_body
 from farthing.types import Array, Pipeline
 
 JSON, NPY, ARROW = "application/json", "application/x-npy", "application/vnd.apache.arrow.stream"
@@ -22,6 +26,13 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 class BadBody(ValueError):
     """The body as a whole cannot be read."""
+
+
+# what NumPy's reader raises on a header that is no header: it parses and tokenizes it as Python
+UNREADABLE = (
+    ValueError, EOFError, OSError, SyntaxError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +63,7 @@ def _check_depth(body: bytes) -> None:
 def asked(body: bytes, content_type: str, pipeline: Pipeline) -> Asked:
     """{"items": [...]} asks many, anything else one item, as `farthing predict` reads a line. Raises BadBody, MissingExtra."""
     if content_type == NPY:
-        return _arrays({pipeline.inputs[0].name: _npy(body)}, pipeline)
+        return _arrays({pipeline.inputs[0].name: _texts(_npy(body)) if pipeline.tokenizer else _npy(body)}, pipeline)
     if content_type == ARROW:
         return _arrays(_arrow(body), pipeline)
     value = decoded(body)
@@ -92,7 +103,7 @@ def npy(rows: list[list[Array]]) -> bytes:
 
 def arrow(rows: list[list[Array]], pipeline: Pipeline) -> bytes:
     """A column of lists (flattened) for each output."""
-    pa = _pyarrow()
+    pa = arrow_body.pyarrow()
     columns = {spec.name: pa.array([row[i].ravel().tolist() for row in rows]) for i, spec in enumerate(pipeline.outputs)}
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
@@ -108,13 +119,15 @@ def _item(value: Any, pipeline: Pipeline, number: int) -> tuple[Any, ...] | str:
         return str(error)
 
 
-def _arrays(columns: dict[str, Array], pipeline: Pipeline) -> Asked:
-    """One array for each input, their first axis the items."""
+def _arrays(columns: Mapping[str, Sequence[Any]], pipeline: Pipeline) -> Asked:
+    """The items of each input."""
     if pipeline.tokenizer is not None:
         if len(columns) != 1:
             raise BadBody(f"the model takes texts, in one column; there are {len(columns)}")
         (texts,) = columns.values()
-        return Asked(items=tuple(_item(text, pipeline, i) for i, text in enumerate(texts.tolist())), many=True)
+        if not 0 < len(texts) <= MOST_ITEMS:
+            raise BadBody(f"{len(texts)} items; 1 to {MOST_ITEMS} in one request")
+        return Asked(items=tuple(_item(text, pipeline, i) for i, text in enumerate(texts)), many=True)
     names = [spec.name for spec in pipeline.inputs]
     if missing := [name for name in names if name not in columns]:
         raise BadBody(f"the body lacks {', '.join(missing)}: the model takes {', '.join(names)}")
@@ -129,30 +142,40 @@ def _arrays(columns: dict[str, Array], pipeline: Pipeline) -> Asked:
 
 def _npy(body: bytes) -> Array:
     try:
+        _check_claimed_size(body)
         array = np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise BadBody(f"not a NumPy array: {error}") from error
     if array.ndim == 0 or array.ndim > MOST_AXES:
         raise BadBody(f"an array of {array.ndim} axes; the first one counts the items")
     return np.asarray(array)
 
 
-def _arrow(body: bytes) -> dict[str, Array]:
-    pa = _pyarrow()
+def _texts(array: Array) -> list[Any]:
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise BadBody(f"an array of {array.dtype}, {array.ndim} axes: the model takes texts (Unicode, one axis)")
+    return list(array.tolist())
+
+
+def _check_claimed_size(body: bytes) -> None:
+    """np.load sets memory aside for the shape that the header claims, before it reads. Raises ValueError."""
+    file = io.BytesIO(body)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is not read")
+    shape, _, dtype = readers[version](file)
+    if dtype.kind not in "biufU" or dtype.itemsize == 0:
+        raise ValueError(f"{dtype} is not read: numbers, booleans and texts are")
+    if math.prod(shape) * dtype.itemsize != len(body) - file.tell():
+        raise ValueError(f"{len(body) - file.tell()} bytes do not fill the shape {shape} of {dtype}")
+
+
+def _arrow(body: bytes) -> dict[str, list[Any]]:
     try:
-        table = pa.ipc.open_stream(body).read_all()
-        return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        return arrow_body.columns(body, MOST_ITEMS)
+    except ValueError as error:
         raise BadBody(f"not an Arrow stream: {error}") from error
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "arrow") from error
-    return pyarrow
 
 
 def _constant(name: str) -> NoReturn:
