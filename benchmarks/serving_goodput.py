@@ -212,6 +212,8 @@ def report(told: Row) -> str:
         lines.append(f"- farthing over {name}, each at its best setting: {spread(ratios, 2)}")
     lines += [
         "",
+        *told.get("notes", []),
+        "",
         "Every setting, closed loop of 8 connections:",
         "",
         "| server | setting | answers/s | CPU ms each |",
