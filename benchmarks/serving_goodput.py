@@ -209,7 +209,7 @@ def report(told: Row) -> str:
     for name in ("litserve", "bentoml"):
         known = [(knee(told, number, "farthing"), knee(told, number, name)) for number in numbers]
         ratios = [ours / theirs for ours, theirs in known if ours and theirs]
-        lines.append(f"- farthing over {name}, each at its best setting: {spread(ratios, 2)}")
+        lines.append(f"- farthing over {name}, each at the setting above: {spread(ratios, 2)}")
     lines += [
         "",
         *told.get("notes", []),
