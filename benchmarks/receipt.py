@@ -32,7 +32,7 @@ from serving_overhead import spread
 
 RESULTS = Path(__file__).parent / "results"
 TRACE = "arrivals/AzureLLMInferenceTrace_conv.csv"
-PORT, ROUNDS, SHRINK, UTILIZATION, FIRST_UTILIZATION, TIMEOUT_S = 8126, 3, 32, 0.6, 0.5, 30.0
+PORT, ROUNDS, SHRINK, UTILIZATION, FIRST_UTILIZATION, TIMEOUT_S = 8126, 2, 32, 0.6, 0.6, 30.0
 Row = dict[str, Any]
 
 

@@ -22,6 +22,7 @@ class Encoder:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # else the threads of two processes meet on one core
         }
         self.run = openvino.Core().compile_model(str(directory / facts["file"]), "CPU", options).create_infer_request()
         self(["warm"])

@@ -66,6 +66,16 @@ def test_noise_does_not_bend_the_mean() -> None:
     assert times.between_s == pytest.approx(0.001)
 
 
+def test_a_fit_of_single_items_stays_where_it_is() -> None:
+    """With batches of one nothing tells a from c: forgetting must not let them drift apart, nor lose what a token takes."""
+    times, draw = ServiceTimes.planned(None, 32), np.random.default_rng(2)
+    for length in draw.integers(3, 128, 20_000).tolist():
+        times.learn(1, length, (0.001 + 4e-5 * length) * draw.uniform(0.95, 1.05))
+    assert max(times.theta) < 0.01
+    for length in (3, 32, 128):
+        assert times.seconds(1, length) == pytest.approx(0.001 + 4e-5 * length, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("arrivals_s", "lengths"), [([0.0, 1.0], [8]), ([0.0], [8]), ([1.0, 0.0], [8, 8])], ids=["unlike", "one", "descending"]
 )
