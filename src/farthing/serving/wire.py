@@ -119,7 +119,7 @@ def _item(value: Any, pipeline: Pipeline, number: int) -> tuple[Any, ...] | str:
         return str(error)
 
 
-def _arrays(columns: Mapping[str, Sequence[Any]], pipeline: Pipeline) -> Asked:
+def _arrays(columns: Mapping[str, Sequence[Any] | Array], pipeline: Pipeline) -> Asked:
     """The items of each input."""
     if pipeline.tokenizer is not None:
         if len(columns) != 1:
