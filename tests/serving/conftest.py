@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 class Server:
     process: subprocess.Popen[str]
     port: int
+    told: list[str] = field(default_factory=list)  # lines since it was ready
+    reader: threading.Thread | None = None  # a pipe that nobody reads fills up, and the server waits
+
+    def listen(self) -> None:
+        assert self.process.stdout is not None
+        self.reader = threading.Thread(target=self.told.extend, args=(self.process.stdout,), daemon=True)
+        self.reader.start()
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -66,7 +74,10 @@ class Server:
     def stop(self) -> str:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=60)[0]
+        self.process.wait(60)
+        if self.reader is not None:
+            self.reader.join(10)
+        return "".join(self.told)
 
 
 @contextmanager
@@ -89,11 +100,14 @@ def serving(directory: Path, *options: str) -> Iterator[Server]:
             line = process.stdout.readline()
             assert line, "".join(told)
             told.append(line)
+        server.listen()
         yield server
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        server.stop()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture(scope="module")
