@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from farthing.artifact import predict
+from farthing.artifact import Artifact, predict, request
 from farthing.errors import ArtifactError, DataError
+from farthing.testing import artifacts
 
 
 def requests(path: Path, *lines: str) -> Path:
@@ -63,6 +65,35 @@ def test_a_bad_line_is_named_before_anything_is_run(
         predict(classifier.artifact.directory, path)
     assert f"{path}, line 3: " in str(caught.value)
     assert any(part in str(caught.value) for part in message.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1.5, 2, 3, 4], "takes int64 (4): 1.5 would become another number"),
+        ([1, 2, 3, 2**63], "9.223372036854776e+18 would become another number"),
+        ([1, 2, 3, 2**70], "too large"),
+        (np.array([1, 2, np.nan, 4]), "nan would become another number"),
+        (np.array([1, 2, 3, np.inf]), "inf would become another number"),
+        (["1", "2", "3", "4"], "takes int64"),
+    ],
+)
+def test_no_number_becomes_another_in_silence(lookup: Artifact, value: Any, message: str) -> None:
+    """NumPy cuts 1.5 to 1, and wraps what is too large."""
+    with pytest.raises(DataError) as caught:
+        request(value, lookup.pipeline, "item 0")
+    assert message in str(caught.value)
+
+
+def test_whole_numbers_of_another_type_are_taken(lookup: Artifact) -> None:
+    for same in ([1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0], np.array([1, 2, 3, 4], np.uint8), np.array([1, 2, 3, 4], np.float32)):
+        (taken,) = request(same, lookup.pipeline, "item 0")
+        assert taken.dtype == np.int64 and taken.tolist() == [1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def lookup(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return artifacts.lookup(tmp_path_factory.mktemp("lookup"))
 
 
 @pytest.mark.parametrize("line", ["7", '["a"]', '{"text": 7}', '{"text": "a", "label": 1}', '{"inputs": ["a", "b"]}'])

@@ -103,9 +103,11 @@ def _inputs(value: Any) -> list[Any]:
 
 def _array(value: Any, spec: TensorSpec, where: str) -> Array:
     try:
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError("it holds NaN or infinity")  # which NumPy would turn into some whole number
-        array = np.asarray(value, dtype=spec.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes another number is refused below
+            given = np.asarray(value)
+            array = given.astype(spec.dtype, copy=False)
+        if array is not given and array.dtype.kind in "iub" and (changed := given[array != given]).size:
+            raise ValueError(f"{changed[0]} would become another number")
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: input {spec.name!r} takes {spec.dtype} ({_sizes(spec.shape[1:])}): {error}") from error
     sizes = zip(array.shape, spec.shape[1:], strict=False)

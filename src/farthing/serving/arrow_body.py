@@ -9,7 +9,7 @@ COMPRESSION = 3  # field of RecordBatch in Message.fbs
 
 
 def columns(body: bytes, most_rows: int) -> dict[str, list[Any]]:
-    """Every column of the stream, its rows as lists. Raises ValueError, also for what could take far more memory than it has.
+    """Every column of the stream, its rows as lists. Raises ValueError, also for what could grow far beyond its bytes.
 
     That is: compressed buffers, dictionaries, views and run-ends, whose parts may be repeated without end, and nested columns
     other than lists. Offsets are checked before anything is read by them.
