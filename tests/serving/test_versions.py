@@ -246,9 +246,12 @@ def test_a_plan_is_written_down_and_read_again() -> None:
     [
         ({"admin_port": 9000}, "admin_port and admin_keys go together"),
         ({"state": Path("state.json")}, "without effect, since no version can be changed"),
+        ({"port": 80_800}, "port = 80800: expected 0"),
+        ({"port": -1}, "port = -1: expected 0"),
+        ({"admin_port": 70_000, "admin_keys": Path("keys")}, "admin_port = 70000: expected 0"),
     ],
 )
-def test_options_without_effect_are_refused(options: dict[str, Any], why: str) -> None:
+def test_options_without_sense_are_refused(options: dict[str, Any], why: str) -> None:
     with pytest.raises(JobError, match=why):
         Options(**options)
 

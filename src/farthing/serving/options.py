@@ -9,6 +9,8 @@ from farthing.errors import JobError
 from farthing.routers.base import Router
 from farthing.serving.recall import Caching
 
+MOST_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -37,6 +39,9 @@ class Options:
                 raise JobError(f"{name} = {getattr(self, name)} must be positive")
         if self.replicas is not None and self.replicas < 1:
             raise JobError(f"replicas = {self.replicas}: at least one is needed")
+        for name in ("port", "admin_port"):
+            if not 0 <= (getattr(self, name) or 0) <= MOST_PORT:
+                raise JobError(f"{name} = {getattr(self, name)}: expected 0 (any that is free) to {MOST_PORT}")
         if (self.certificate is None) != (self.private_key is None):
             raise JobError("certificate and private_key go together: give both, or neither")
         if (self.admin_port is None) != (self.admin_keys is None):

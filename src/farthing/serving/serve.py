@@ -66,7 +66,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise JobError(f"cannot listen on {host}:{port} ({error.strerror}): choose another port") from error
+        raise JobError(f"cannot listen on {host}:{port} ({error.strerror}): choose another host or port") from error
 
 
 async def _serve(
