@@ -227,4 +227,4 @@ def test_a_port_that_is_taken(artifact: Artifact) -> None:
             text=True,
         )
     assert ended.returncode == 2
-    assert "choose another port" in ended.stderr
+    assert "choose another host or port" in ended.stderr
