@@ -34,6 +34,16 @@ class Options:
     state: Path | None = None  # what a restart goes on with
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        for one, other in (("certificate", "private_key"), ("admin_port", "admin_keys")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise JobError(f"{one} and {other} go together: give both, or neither")
+        if self.state is not None and self.admin_port is None:
+            raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
+        if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
+            raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]
+
+    def _check_numbers(self) -> None:
         for name in ("drain_s", "body_mib", "most_waiting", "deadline_s"):
             if not getattr(self, name) > 0:
                 raise JobError(f"{name} = {getattr(self, name)} must be positive")
@@ -42,11 +52,3 @@ class Options:
         for name in ("port", "admin_port"):
             if not 0 <= (getattr(self, name) or 0) <= MOST_PORT:
                 raise JobError(f"{name} = {getattr(self, name)}: expected 0 (any that is free) to {MOST_PORT}")
-        if (self.certificate is None) != (self.private_key is None):
-            raise JobError("certificate and private_key go together: give both, or neither")
-        if (self.admin_port is None) != (self.admin_keys is None):
-            raise JobError("admin_port and admin_keys go together: give both, or neither")
-        if self.state is not None and self.admin_port is None:
-            raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
-        if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
-            raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]
