@@ -102,6 +102,14 @@ def test_what_is_no_text_is_refused_by_an_encoder(encoder, tmp_path: Path, line:
         predict(encoder.artifact.directory, requests(tmp_path, line))
 
 
+def test_half_a_surrogate_pair_is_refused_by_an_encoder(encoder, tmp_path: Path) -> None:
+    """JSON can say it, and no tokenizer takes it."""
+    with pytest.raises(DataError, match=r"line 1: no Unicode text: .*'\\ud800'"):
+        predict(encoder.artifact.directory, requests(tmp_path, r'"a\ud800"'))
+    (whole,) = predict(encoder.artifact.directory, requests(tmp_path, r'"a\ud83d\ude00"'))
+    assert np.isfinite(whole).all()
+
+
 def test_unreadable_requests_and_artifacts_are_refused(classifier, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\.jsonl cannot be read"):
         predict(classifier.artifact.directory, tmp_path / "missing.jsonl")

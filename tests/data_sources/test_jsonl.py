@@ -40,6 +40,7 @@ def test_an_unusual_line_separator_stays_inside_its_text(tmp_path: Path) -> None
         ("", "holds no columns"),
         ('{"a": 1}\n{"a"\n', "line 2 is not JSON"),
         ('{"a": 1}\n[1]\n', r"line 2 is not a JSON object: \[1\]"),
+        ('{"a": "b"}\n{"a": "\\ud800"}\n', "column 'a', row 2 is no Unicode text: .*surrogates"),
         ('{"a": 1}\n{"b": 1}\n', "line 2 has other keys than the first line: a, b"),
     ],
 )

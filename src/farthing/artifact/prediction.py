@@ -84,6 +84,10 @@ def request(value: Any, pipeline: Pipeline, where: str) -> tuple[Any, ...]:
     if pipeline.tokenizer is not None:
         if len(inputs) != 1 or not isinstance(inputs[0], str):
             raise DataError(f'{where}: expected a text, "..." or {{"text": "..."}}, not {json.dumps(value):.60}')
+        try:
+            inputs[0].encode()
+        except UnicodeEncodeError as error:  # JSON can say half a surrogate pair, and no tokenizer takes it
+            raise DataError(f"{where}: no Unicode text: {error}") from error
         return tuple(inputs)
     if len(inputs) != len(pipeline.inputs):
         names = ", ".join(spec.name for spec in pipeline.inputs)

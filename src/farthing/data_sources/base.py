@@ -99,14 +99,25 @@ def _from_chunks(column: Any) -> Column:
 
 
 def checked(columns: Mapping[str, Column], where: str) -> dict[str, Column]:
-    """`columns`, if they are all of one length. Raises DataError naming two that are not."""
+    """`columns`, if they are all of one length and their texts are Unicode. Raises DataError naming what is not."""
     if not columns:
         raise DataError(f"data: {where} holds no columns: give one with at least one row")
     first, num_rows = next((name, len(column)) for name, column in columns.items())
     for name, column in columns.items():
         if len(column) != num_rows:
             raise DataError(f"data: in {where}, column {name!r} has {len(column)} rows but {first!r} has {num_rows}")
+        if not isinstance(column, np.ndarray):
+            check_texts(column, f"data: in {where}, column {name!r}, row")
     return dict(columns)
+
+
+def check_texts(texts: Iterable[str], where: str) -> None:
+    """Raises DataError naming the first that holds half a surrogate pair: JSON can say so, and no tokenizer takes it."""
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where} {number} is no Unicode text: {error}. Mend it, or leave it out.") from error
 
 
 def described(column: Column) -> str:
