@@ -166,7 +166,8 @@ def _drive_server(shop: Workshop, worker: Worker, deployment: Deployment) -> tup
     ceiling_s = min((s for _, s in shop.job.slo.ceilings()), default=0.0)
     policy = BatchPolicy(batch_size=deployment.batch_size, delay_s=deployment.batch_delay_s, bucketing=deployment.bucketing)
     requests = _sample(shop, num_requests)
-    worker.call(session.answers, requests[:64], 1)  # warm, as a ready server is
+    worker.call(session.make_ready, deployment.batch_size)
+    worker.call(session.answers, requests[:64], 1)
     for attempt in range(RUNS_OF_A_VOID_LOAD):
         try:
             run = load.drive(worker, requests, send_at_s, policy, timeout_s=shop.job.budget.trial_timeout_s).check(ceiling_s)

@@ -79,6 +79,18 @@ def test_the_mildest_cut_comes_first_and_the_next_when_it_keeps_the_floor():
     assert asked.ask() is daring
 
 
+def test_a_cut_build_waits_for_what_it_rests_on_unless_that_cannot_win():
+    int8 = proposal(3.0, "fast", "int8")
+    cut_int8 = replace(cut(4.0, 0.5, "int8"), rests_on=int8.build)
+    asked = search(cut_int8, int8)
+    assert asked.ask() is int8
+    asked.tell(int8, trial(3.0, int8.build))
+    assert asked.ask() is cut_int8
+    hopeless = search(cut_int8, int8, proposal(2.0, "other"), least_trials=9)
+    hopeless.tell(hopeless.proposals[2], trial(0.2, hopeless.proposals[2].build))
+    assert hopeless.ask() is cut_int8
+
+
 def test_a_cut_that_does_not_convince_is_not_followed_by_a_more_daring_one():
     mild, daring, other = cut(2.0, 0.5), cut(4.0, 0.25), proposal(1.5, "slow", "int8")
     asked = search(mild, daring, other, least_trials=9)

@@ -5,22 +5,22 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-
 from farthing.errors import BuildError, MissingExtra
+from farthing.forms.few_shapes import FewShapes
 from farthing.types import Array, Feeds, Pipeline, TensorSpec
 
 FILE = "model.xml"
 HALF_BYTE = 4  # bits
 WEIGHT_INPUTS = {"MatMul": 1, "Convolution": 1, "Gather": 0}  # which input of such an operator is its weight
-# The CPU plugin prepares itself for each shape that it meets, once: MiniLM in int8 takes 8 ms and 4 MB for it, and then no less
-# time for 9 tokens than for 16 (docs/log.md, 2026-11-26).
-LENGTH_STEP = 16
 EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
 class OpenVinoSession:
-    """`streams` infer requests of one compiled graph: a request serves one call at a time, a queue hands out the idle ones."""
+    """`streams` infer requests of one compiled graph: a request serves one call at a time, a queue hands out the idle ones.
+
+    The CPU plugin prepares itself for each shape that it meets, once: MiniLM in int8 takes 8 ms and 4 MB for it, and then no
+    less time for 9 tokens than for 16 (docs/log.md, 2026-11-26). So it meets few.
+    """
 
     def __init__(self, pipeline: Pipeline, *, threads: int, streams: int, exact: bool = False) -> None:
         """Raises BuildError if OpenVINO cannot compile the graph, and MissingExtra.
@@ -50,39 +50,6 @@ class OpenVinoSession:
 
     def close(self) -> None:
         self._idle = SimpleQueue()
-
-
-class FewShapes:
-    """Masked inputs are padded to whole LENGTH_STEPs, never past the model's longest; answers for each token are cut again."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        masked = any(spec.name == "attention_mask" and "length" in spec.shape for spec in pipeline.inputs)
-        self._axes = {spec.name: spec.shape.index("length") for spec in pipeline.inputs if masked and "length" in spec.shape}
-        self._cuts = [spec.shape.index("length") if masked and "length" in spec.shape else None for spec in pipeline.outputs]
-        self._fills = {"input_ids": pipeline.pad_id}
-        self._longest = pipeline.max_length
-
-    def padded(self, feeds: Feeds) -> Feeds:
-        return {name: self._widened(name, value) if name in self._axes else value for name, value in feeds.items()}
-
-    def cut(self, answers: list[Array], feeds: Feeds) -> list[Array]:
-        for i, axis in enumerate(self._cuts):
-            if axis is not None:
-                length = feeds["attention_mask"].shape[self._axes["attention_mask"]]
-                answers[i] = answers[i].take(range(length), axis)
-        return answers
-
-    def _widened(self, name: str, value: Array) -> Array:
-        axis = self._axes[name]
-        length = value.shape[axis]
-        wanted = -(-length // LENGTH_STEP) * LENGTH_STEP
-        if self._longest is not None:
-            wanted = max(length, min(wanted, self._longest))
-        if wanted == length:
-            return value
-        wide = np.full((*value.shape[:axis], wanted, *value.shape[axis + 1 :]), self._fills.get(name, 0), value.dtype)
-        wide[(slice(None),) * axis + (slice(length),)] = value
-        return wide
 
 
 def options(pipeline: Pipeline, *, threads: int, streams: int) -> dict[str, str]:

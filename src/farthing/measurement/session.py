@@ -12,7 +12,7 @@ import numpy as np
 from farthing import pipeline as pipelines
 from farthing import plugins
 from farthing.errors import WrongOutput
-from farthing.runtimes.base import Runtime, Session
+from farthing.runtimes.base import Runtime, Session, warm
 from farthing.types import Array, Feeds, MemberRef, Pipeline
 
 State = dict[str, Any]
@@ -29,10 +29,16 @@ def open_build(state: State, directory: Path, runtime: MemberRef, threads: int, 
     pipeline = pipelines.read(directory)
     member = plugins.make(Runtime, runtime)  # type: ignore[type-abstract]
     session = member.open(pipeline, threads=threads, streams=streams, device_kind=device_kind)
-    state |= {"pipeline": pipeline, "session": session, "streams": streams}
+    state |= {"pipeline": pipeline, "session": session, "streams": streams, "runtime": member}
     state.pop("items", None)
     session.run(pipelines.synthetic(pipeline, 1, 8))
     return time.perf_counter() - started
+
+
+def make_ready(state: State, most_items: int) -> None:
+    """Warm, as a replica is before it serves batches of up to so many."""
+    pipeline, session = _opened(state)
+    warm(session, pipeline, state["runtime"], most_items)
 
 
 def answers(state: State, requests: Sequence[tuple[Any, ...]], batch_size: int) -> Array:

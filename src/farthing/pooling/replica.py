@@ -19,11 +19,8 @@ from farthing import plugins
 from farthing.errors import FarthingError
 from farthing.pooling import frames
 from farthing.pooling.supervised import Reply
-from farthing.runtimes.base import Runtime, Session
+from farthing.runtimes.base import Runtime, Session, warm
 from farthing.types import Array, Deployment, Feeds, Pipeline
-
-WARM_LENGTH = 32
-MOST_WARM_S = 2.0
 
 
 def main() -> None:
@@ -74,21 +71,8 @@ def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]
     session = runtime.open(
         pipeline, threads=deployment.threads, streams=deployment.streams, device_kind=deployment.build.device_kind
     )
-    _warm(pipeline, session, deployment.batch_size, runtime.length_step)
+    warm(session, pipeline, runtime, deployment.batch_size)
     return pipeline, session
-
-
-def _warm(pipeline: Pipeline, session: Session, most_items: int, length_step: int) -> None:
-    """One item and one full batch; where each new shape takes longer, as many as MOST_WARM_S allows: no request then waits."""
-    longest = pipeline.max_length or WARM_LENGTH
-    lengths = range(length_step, longest + 1, length_step) if length_step > 1 and pipelines.varies(pipeline) else ()
-    started = time.perf_counter()
-    for batch_size in dict.fromkeys((1, most_items, *(range(2, most_items) if lengths else ()))):
-        session.run(pipelines.synthetic(pipeline, batch_size, min(WARM_LENGTH, longest)))
-        for length in lengths:
-            if time.perf_counter() - started > MOST_WARM_S:
-                return
-            session.run(pipelines.synthetic(pipeline, batch_size, length))
 
 
 def _answered(pipeline: Pipeline, session: Session, inputs: frames.Stacked, num_items: int) -> Reply:

@@ -1,10 +1,14 @@
 """The contract of a runtime: what executes a model of some form on some kind of device."""
 
+import time
 from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
+from farthing import pipeline as pipelines
 from farthing.results import Profile
 from farthing.types import Array, Feeds, Pipeline
+
+WARM_LENGTH = 32
 
 
 class Session(Protocol):
@@ -32,6 +36,7 @@ class Runtime(ABC):
     native: ClassVar[frozenset[str]] = frozenset()  # forms that people run on it as they are: the named baseline
     needs_torch: ClassVar[bool] = False
     length_step: ClassVar[int] = 1  # it pads to multiples of it, and its first run at each of them takes longer
+    most_warm_s: ClassVar[float] = 2.0  # that such first runs may delay the moment when it is ready
 
     @abstractmethod
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
@@ -48,6 +53,20 @@ class Runtime(ABC):
     @abstractmethod
     def predicted_speedup(self, profile: Profile) -> float:
         """Guess of time(torch eager) / time(this runtime) at equal precision; orders the search, proves nothing."""
+
+
+def warm(session: Session, pipeline: Pipeline, runtime: Runtime, most_items: int) -> None:
+    """One item and one full batch; where each new shape takes longer, as many as `most_warm_s` allows: no request waits."""
+    longest = pipeline.max_length or WARM_LENGTH
+    step = runtime.length_step
+    lengths = range(step, longest + 1, step) if step > 1 and pipelines.varies(pipeline) else ()
+    started = time.perf_counter()
+    for batch_size in dict.fromkeys((1, most_items, *(range(2, most_items) if lengths else ()))):
+        session.run(pipelines.synthetic(pipeline, batch_size, min(WARM_LENGTH, longest)))
+        for length in lengths:
+            if time.perf_counter() - started > runtime.most_warm_s:
+                return
+            session.run(pipelines.synthetic(pipeline, batch_size, length))
 
 
 def amdahl(profile: Profile, *, kernels: float, overhead: float) -> float:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from farthing.errors import BuildError
 from farthing.forms import openvino_form
+from farthing.forms.few_shapes import LENGTH_STEP
 from farthing.results import Profile
 from farthing.runtimes.base import Runtime, Session, amdahl
 from farthing.types import Pipeline
@@ -14,7 +15,7 @@ from farthing.types import Pipeline
 class OpenVino(Runtime):
     accepts: ClassVar[frozenset[str]] = frozenset({"openvino"})
     run_on: ClassVar[frozenset[str]] = frozenset({"cpu"})
-    length_step: ClassVar[int] = openvino_form.LENGTH_STEP
+    length_step: ClassVar[int] = LENGTH_STEP
 
     def open(self, pipeline: Pipeline, *, threads: int, streams: int, device_kind: str = "cpu") -> Session:
         if device_kind != "cpu":
