@@ -45,7 +45,8 @@ sys.path[:0] = [str(HERE / "jobs"), str(HERE.parent / "examples")]
 
 SMOKE = bool(os.environ.get("SMOKE"))
 if SMOKE:
-    GRID["builds"] = GRID["builds"][:3]
+    for facts in GRID["distributions"].values():
+        facts |= {"methods": [], "builds": [name for name in facts["builds"] if " + " not in name]}
 REPEATS = 1
 ROUNDS = 1 if SMOKE else 2  # of every deployment of the grid, after one to warm up
 CONFIRMATIONS = 2 if SMOKE else 6  # rounds in turns, at the end
@@ -89,7 +90,7 @@ def workshop(out: Path, name: str) -> Iterator[Workshop]:
 def space(shop: Workshop) -> Search:
     """The shipped search before its first question; its builds are those of the grid."""
     search = propose(shop.job, shop.profile, shop.feasible, trial.usd(trial.baseline_trial(shop).candidate))
-    difference = {str(p.build) for p in search.proposals} ^ set(GRID["builds"])
+    difference = {str(p.build) for p in search.proposals} ^ set(_grid(shop)["builds"])
     if difference:
         raise SystemExit(f"the search and grid.json differ in {sorted(difference)}: commit the grid of this machine first")
     return search
@@ -107,7 +108,7 @@ def requests_of(shop: Workshop, deployment: Deployment) -> list[tuple[Any, ...]]
         drawn = drawn[np.argsort(-shop.lengths[drawn], kind="stable")]
     batches = drawn.reshape(-1, deployment.batch_size)
     padded = shop.lengths[batches].max(axis=1)
-    num_taken = max(1, GRID["distributions"][shop.job.name]["requests_timed"] // (4 if SMOKE else 1) // deployment.batch_size)
+    num_taken = max(1, _grid(shop)["requests_timed"] // (4 if SMOKE else 1) // deployment.batch_size)
     stride = len(batches) // num_taken
     tries = np.arange(num_taken) * stride + draw.integers(stride, size=(TRIES, num_taken))
     taken = tries[np.argmin(np.abs(padded[tries].mean(axis=1) - padded.mean()))]
@@ -127,11 +128,11 @@ def grid_rows(shop: Workshop) -> list[Row]:
     Brought to the yardstick's one recorded time, as a trial's are, two rounds of a deployment differed by 19% in the median
     instead of 6%: a reading of YARDSTICK_S is itself that uncertain. It stays in the results.
     """
-    opened = [shop.store.once("grid build", name, _missing) for name in GRID["builds"]]
+    opened = [shop.store.once("grid build", name, _missing) for name in _grid(shop)["builds"]]
     rounds = [shop.store.once("grid round", str(number), _missing) for number in range(ROUNDS)]
     rows = []
     for deployment in _deployments(shop):
-        name, facts = str(deployment), opened[GRID["builds"].index(str(deployment.build))]
+        name, facts = str(deployment), opened[_grid(shop)["builds"].index(str(deployment.build))]
         seconds, yardstick_s = (tuple(r[what][name] for r in rounds) for what in ("seconds", "yardstick_s"))
         peak_bytes = facts["peak_bytes"][name]
         rows.append(
@@ -183,7 +184,7 @@ class Again:
 
 def trials(shop: Workshop) -> dict[Build, list[Any]]:
     """Every build's recorded trials; those that are missing are made."""
-    store, proposals = shop.store, _plain_first(space(shop))
+    store, proposals = shop.store, _plain_first(shop)
     made: dict[Build, list[Any]] = {p.build: [] for p in proposals}
     try:
         for number in range(REPEATS):
@@ -203,7 +204,7 @@ def _measure(shop: Workshop) -> None:
     _timed(shop, "original", lambda: (shop.original, shop.lengths, shop.reference_s, shop.original_predictions("search")))
     _timed(shop, "baseline", lambda: trial.baseline_trial(shop))
     _timed(shop, "diagnosis", lambda: shop.profile)
-    for proposal in _plain_first(space(shop)):
+    for proposal in _plain_first(shop):
         _timed(shop, f"build {proposal.build}", lambda build=proposal.build: _build(shop, build))
     trials(shop)
     _measure_grid(shop)
@@ -321,17 +322,23 @@ def _job(name: str) -> Job:
         asked = replace(
             spec.read(HERE.parent / "examples" / "minilm.toml"), floors=fixed.floors, traffic=fixed.traffic, slo=fixed.slo
         )
-    asked = replace(asked, name=name, runtimes=tuple(GRID["runtimes"]), methods=() if SMOKE else tuple(GRID["methods"]))
-    return replace(asked, digest=codec.digest((asked.digest, name, GRID["builds"], GRID["distributions"][name], REPEATS)))
+    grid = GRID["distributions"][name]
+    asked = replace(asked, name=name, runtimes=tuple(GRID["runtimes"]), methods=tuple(grid["methods"]))
+    return replace(asked, digest=codec.digest((asked.digest, name, grid, REPEATS)))
+
+
+def _grid(shop: Workshop) -> dict[str, Any]:
+    found: dict[str, Any] = GRID["distributions"][shop.job.name]
+    return found
 
 
 def _deployments(shop: Workshop) -> list[Deployment]:
-    batchings = GRID["distributions"][shop.job.name]["batchings"]
-    return [Deployment(build=p.build, **batching) for p in _plain_first(space(shop)) for batching in batchings]
+    batchings = _grid(shop)["batchings"]
+    return [Deployment(build=p.build, **batching) for p in _plain_first(shop) for batching in batchings]
 
 
-def _plain_first(search: Search) -> list[Any]:
-    return sorted(search.proposals, key=lambda p: GRID["builds"].index(str(p.build)))
+def _plain_first(shop: Workshop) -> list[Any]:
+    return sorted(space(shop).proposals, key=lambda p: _grid(shop)["builds"].index(str(p.build)))
 
 
 def _timed(shop: Workshop, key: str, call: Callable[[], object]) -> float:
