@@ -7,7 +7,8 @@ answer: most of them one item, some many, some with a deadline that cannot be ke
 it fail; some clients hang up before the answer. Every SAMPLE_S the resident memory of each process, its open files, restarts,
 liveness and the items in quarantine are noted, and the longest that this script itself stood still (others may hold the
 machine). The slope of memory is fitted by least squares after a warm-up of WARM_SHARE of the time, in which the quarantine
-fills up to its bound; its standard error is of the means of BLOCK samples each, since neighbouring samples are alike.
+fills up to its bound; its standard error is of the means of BLOCK samples each, since neighbouring samples are alike. The
+verdict goes by that slope; that of the second half tells whether the growth goes on.
 """
 
 import asyncio
@@ -163,9 +164,9 @@ async def answered(reader: asyncio.StreamReader) -> int:
     return int(head[9:12])
 
 
-def slope(samples: list[Sample], name: str) -> tuple[float, float]:
-    """(bytes an hour, its standard error) of what was sampled after the warm-up."""
-    kept = [sample for sample in samples if sample["at_s"] >= WARM_SHARE * samples[-1]["at_s"] and name in sample]
+def slope(samples: list[Sample], name: str, skipped: float = WARM_SHARE) -> tuple[float, float]:
+    """(bytes an hour, its standard error) of what was sampled after the warm-up, or after another share of the time."""
+    kept = [sample for sample in samples if sample["at_s"] >= skipped * samples[-1]["at_s"] and name in sample]
     if len(kept) < 3:
         return math.nan, math.nan
     size = BLOCK if len(kept) >= 3 * BLOCK else 1
@@ -200,7 +201,8 @@ def page(told: dict[str, object]) -> str:
     cpu = (samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / (samples[-1]["at_s"] - samples[0]["at_s"])
     rows = [
         f"| {name.removesuffix('_bytes').partition('_')[0]} | {samples[0].get(name, math.nan) / 1e6:.1f} | "
-        f"{samples[-1].get(name, math.nan) / 1e6:.1f} | {fitted / 1e6:+.3f} | {error / 1e6:.3f} |"
+        f"{samples[-1].get(name, math.nan) / 1e6:.1f} | {fitted / 1e6:+.3f} | {error / 1e6:.3f} | "
+        f"{slope(samples, name, 0.5)[0] / 1e6:+.3f} |"
         for name, (fitted, error) in slopes.items()
     ]
     told_counts = [f"| {kind} | {count:,} |" for kind, count in sorted(counts.items())]
@@ -216,8 +218,8 @@ def page(told: dict[str, object]) -> str:
             f"Open files of the server: {min(sample['files'] for sample in samples):.0f} to "
             f"{max(sample['files'] for sample in samples):.0f}. Exit code at SIGTERM: {told['exit_code']}.",
             "",
-            "| process | MB at first | MB at last | MB an hour | standard error |",
-            "|---|---|---|---|---|",
+            "| process | MB at first | MB at last | MB an hour | standard error | in the second half alone |",
+            "|---|---|---|---|---|---|",
             *rows,
             "",
             "| what was sent: status | requests |",
