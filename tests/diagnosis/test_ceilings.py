@@ -67,6 +67,25 @@ def test_without_torch_numpy_measures_float32_alone(monkeypatch: pytest.MonkeyPa
     assert device.source == "measured: float32 with numpy"
 
 
+def test_a_pause_of_the_machine_spoils_no_precision_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While `slow` holds, everything takes ten times as long: the first round of all probes, and the second of float32."""
+    took_s, calls = {"float32": 1.0, "bfloat16": 0.5}, dict.fromkeys(("float32", "bfloat16"), 0)
+
+    def probe(dtype: str) -> ceilings.Probe:
+        return lambda n: lambda: dtype
+
+    def fastest(step: ceilings.Step, seconds: float) -> float:
+        dtype = str(step())
+        calls[dtype] += 1
+        return took_s[dtype] * (10 if calls[dtype] == 1 or (dtype, calls[dtype]) == ("float32", 2) else 1)
+
+    monkeypatch.setattr(ceilings, "CPU_PROBES", {dtype: {"numpy": probe(dtype)} for dtype in took_s})
+    monkeypatch.setattr(ceilings, "SIDES", (128,))
+    monkeypatch.setattr(ceilings, "_fastest", fastest)
+    peaks = ceilings._peaks()
+    assert peaks["bfloat16"][0] == 2 * peaks["float32"][0] == 2 * 2.0 * 128**3
+
+
 def test_the_onnx_probe_multiplies_in_integers() -> None:
     result = ceilings._onnxruntime_int8(16)()
     assert isinstance(result, list)
