@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from farthing import plugins
+from farthing.errors import BuildError
 from farthing.methods.base import Method
 from farthing.testing import methods as laws
 from farthing.testing import zoo
@@ -38,6 +39,7 @@ TREATED = [
     for model in models
 ]
 KEEPING = [name for name, cls in MEMBERS.items() if "keep_float" in {field.name for field in dataclasses.fields(cls)}]
+LEARNING = [name for name, cls in MEMBERS.items() if "learning_rate" in {field.name for field in dataclasses.fields(cls)}]
 PEAKS = {"float32": 3e11, "bfloat16": 2e12, "int8": 4e12}
 
 
@@ -82,3 +84,12 @@ def test_a_layer_that_cannot_be_kept_is_named(name: str, shared: Path, tmp_path:
     (form,) = MEMBERS[name].consumes
     source = in_form("encoder", form, shared)
     laws.check_unknown_layer_is_named(MEMBERS[name](keep_float=1), source, tmp_path, learning_context(source))
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_training_that_diverges_at_once_says_what_to_lower(name: str, zoo_of: Zoo, tmp_path: Path) -> None:
+    """Later on the last good weights are kept: tests/training/test_loop.py."""
+    source, context = zoo_of("mlp")
+    method = MEMBERS[name](learning_rate=1e30)
+    with pytest.raises(BuildError, match=rf"^{name}: training diverged: .* Lower learning_rate"):
+        method.apply(laws.ready_for(method, source, tmp_path / "ready"), tmp_path / "result", context)

@@ -117,9 +117,3 @@ def test_an_original_of_other_classes_is_refused(tmp_path: Path) -> None:
     context = replace(zoo.context(student), original=other)
     with pytest.raises(BuildError, match="distil: the student answers 5 classes or values, the original 64"):
         Distil().apply(student, tmp_path / "result", context)
-
-
-def test_what_diverges_keeps_the_last_good_weights_or_says_so(tmp_path: Path) -> None:
-    original = zoo.source("mlp", tmp_path / "original")
-    with pytest.raises(BuildError, match=r"distil: training diverged: .* Lower learning_rate"):
-        Distil(learning_rate=1e30).apply(original, tmp_path / "result", zoo.context(original))

@@ -24,7 +24,9 @@ class Conversion(ABC):
 
     source: ClassVar[str]
     target: ClassVar[str]
-    stops: ClassVar[frozenset[str]] = frozenset({"bf16", "int8", "coded"})  # traits that may not pass: numbers of other types
+    stops: ClassVar[frozenset[str]] = frozenset(
+        {"bf16", "fp16", "int8", "coded"}
+    )  # traits that may not pass: numbers of other types
     tolerance: ClassVar[float] = 1e-3  # largest |difference| relative to the largest |output| of the source, float32
 
     @abstractmethod

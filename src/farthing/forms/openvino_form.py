@@ -66,14 +66,17 @@ def precision(pipeline: Pipeline) -> str:
     return "bf16" if "bf16" in pipeline.traits else "f32"
 
 
-def save(model: Any, source: Pipeline, directory: Path) -> str:
-    """Write an openvino.Model with the axes of `source.inputs`, and the names of its inputs and outputs; name the file."""
+def save(model: Any, source: Pipeline, directory: Path, *, halved: bool = False) -> str:
+    """Write an openvino.Model with the axes of `source.inputs`, and the names of its inputs and outputs; name the file.
+
+    `halved`: float32 weights as float16.
+    """
     ov = openvino()
     model.reshape({port: ov.PartialShape(_sizes(spec)) for port, spec in zip(model.inputs, source.inputs, strict=True)})
     for spec, port in zip((*source.inputs, *source.outputs), (*model.inputs, *model.outputs), strict=True):
         port.get_tensor().set_names({spec.name})
     directory.mkdir(parents=True, exist_ok=True)
-    ov.save_model(model, directory / FILE, compress_to_fp16=False)
+    ov.save_model(model, directory / FILE, compress_to_fp16=halved)
     return FILE
 
 

@@ -1,4 +1,4 @@
-"""Modules that run another one in bfloat16, float32 outside; imports torch, so members import it late."""
+"""Modules that run another one in 16 bits, float32 outside; imports torch, so members import it late."""
 
 from typing import Any
 
@@ -20,12 +20,20 @@ class Autocast(torch.nn.Module):  # type: ignore[misc]
 class Bfloat16(torch.nn.Module):  # type: ignore[misc]
     """Weights stored in bfloat16, and everything computed in it."""
 
+    dtype = torch.bfloat16
+
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
-        self.module = module.to(torch.bfloat16)
+        self.module = module.to(self.dtype)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return _float32(self.module(*(x.to(torch.bfloat16) if x.is_floating_point() else x for x in inputs)))
+        return _float32(self.module(*(x.to(self.dtype) if x.is_floating_point() else x for x in inputs)))
+
+
+class Float16(Bfloat16):
+    """The same in float16: three more bits of fraction, and nothing beyond 65504."""
+
+    dtype = torch.float16
 
 
 def _float32(outputs: Any) -> tuple[torch.Tensor, ...]:

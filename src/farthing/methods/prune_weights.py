@@ -86,8 +86,8 @@ class PruneWeights(Method):
         from farthing.training.relearning import relearn
 
         schedule = Schedule(
-            epochs=self.epochs, learning_rate=self.learning_rate, batch_size=self.batch_size, patience=self.epochs,
-            seed=context.seed,
+            epochs=self.epochs, learning_rate=self.learning_rate, batch_size=self.batch_size, seed=context.seed,
+            patience=self.epochs,  # weights still become zero on the way: an epoch with fewer zeros is no rival of the last
         )  # fmt: skip
         try:
             return relearn(lambda steps, _: self._masked(module, steps), source, context, schedule, num_items=self.num_items)
