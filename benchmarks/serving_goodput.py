@@ -173,7 +173,7 @@ def rounds(artifact: Path, peers: Path, folder: Path) -> Row:
                 continue
             try:
                 done = swept(row["server"], row["setting"], row["per_s"], artifact, peers, folder)
-            except (FarthingError, RuntimeError, OSError) as error:
+            except (FarthingError, RuntimeError, OSError, ValueError) as error:
                 done = {"server": row["server"], "setting": row["setting"], "knee_per_s": 0.0, "error": str(error)[-300:]}
             told["rounds"].append({"round": number, **done})
             print(json.dumps(told["rounds"][-1]), flush=True)

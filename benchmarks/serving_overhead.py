@@ -2,6 +2,7 @@
 
     python benchmarks/serving_overhead.py screen PEERS    (every stated setting once or twice: each peer's best are chosen)
     python benchmarks/serving_overhead.py rounds PEERS    (those in turn with farthing, ROUNDS times)
+    python benchmarks/serving_overhead.py fronts          (what speaks HTTP before farthing's service -> serving_fronts.*)
 
 PEERS holds an environment each (benchmarks/peers/README.md). The server has core 0, the generator core 1. farthing serves its
 smallest artifact, whose model does run, in a process of its own; the peers answer a constant. Latency: our open loop at
@@ -16,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import servers
 from farthing.bench import Load, bench
+from farthing.serving.options import FRONTS
 from farthing.testing.artifacts import lookup
 
 HERE = Path(__file__).parent
@@ -39,7 +42,7 @@ def commands(peers: Path, name: str, setting: str, artifact: Path) -> Row:
     """How `servers.running` starts it."""
     if name == "farthing":
         command = [sys.executable, "-m", "farthing.cli", "serve", str(artifact), "--port", str(PORT)]
-        return {"command": command, "path": "/v1/predict", "env": {}}
+        return {"command": command + (["--http", setting] if setting else []), "path": "/v1/predict", "env": {}}
     options, binaries = SETTINGS[name][setting], peers / name / "bin"
     env = {"SETTING": setting, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(artifact.parent / "bentoml")}
     env |= options.get("env", {}) | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
@@ -104,6 +107,37 @@ def rounds(peers: Path, artifact: Path) -> Row:
             told["rounds"].append({"round": number, **attempt(peers, name, setting, artifact, (PEAK_S, LATENCY_S))})
         (RESULTS / "serving_overhead.json").write_text(json.dumps(told, indent=1) + "\n")
     return told
+
+
+def fronts(artifact: Path) -> None:
+    rows = [
+        {"round": number, **attempt(Path(), "farthing", name, artifact, (PEAK_S, LATENCY_S))}
+        for number in range(ROUNDS)
+        for name in FRONTS
+    ]
+    found = {name: version(name) for name in FRONTS}
+    (RESULTS / "serving_fronts.json").write_text(json.dumps({"versions": found, "rounds": rows}, indent=1) + "\n")
+    first = {row["round"]: row for row in rows if row["setting"] == FRONTS[0]}
+    lines = [
+        f"# What speaks HTTP before the service: {found}", "",
+        "One core for the server, whose model costs nothing, one for the generator. Medians [least, greatest] of",
+        f"{ROUNDS} interleaved rounds, and times {FRONTS[0]} of the same round.", "",
+        f"| front | peak/s | times | requests per core-second | times | p50 ms at {RATE_PER_S}/s | times | p99 ms | times |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name in FRONTS:
+        mine, cells = [row for row in rows if row["setting"] == name], []
+        figures: tuple[tuple[Callable[[Row], float], int], ...] = (
+            (lambda row: row["peak_per_s"], 0),
+            (lambda row: row["per_core_s"], 0),
+            (lambda row: row["poisson"]["p50_s"] * 1e3, 2),
+            (lambda row: row["poisson"]["p99_s"] * 1e3, 2),
+        )
+        for figure, digits in figures:
+            ratios = [figure(row) / figure(first[row["round"]]) for row in mine]
+            cells += [spread([figure(row) for row in mine], digits), spread(ratios, 2)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    (RESULTS / "serving_fronts.md").write_text("\n".join(lines) + "\n")
 
 
 def report(told: Row) -> str:
@@ -178,6 +212,8 @@ def spread(values: list[float], digits: int) -> str:
 def versions(peers: Path) -> str:
     found = []
     for name, packages in PACKAGES.items():
+        if not (peers / name / "bin").exists():
+            continue
         listed = subprocess.run([peers / name / "bin" / "pip", "freeze"], capture_output=True, text=True, check=True).stdout
         pinned = dict(line.split("==") for line in listed.splitlines() if "==" in line)
         found.append(" ".join(f"{package} {pinned[package]}" for package in packages.split()))
@@ -185,10 +221,13 @@ def versions(peers: Path) -> str:
 
 
 def main() -> None:
-    what, peers = sys.argv[1], Path(sys.argv[2]).resolve()
+    what, peers = sys.argv[1], Path(*sys.argv[2:]).resolve()
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory() as folder:
         artifact = lookup(Path(folder), batch_size=64, batch_delay_s=0.0).directory
+        if what == "fronts":
+            fronts(artifact)
+            return
         told = {"screen": screen, "rounds": rounds}[what](peers, artifact)
     told |= {"versions": versions(peers), "asked": ASKED}
     (RESULTS / "serving_overhead.json").write_text(json.dumps(told, indent=1) + "\n")

@@ -177,6 +177,7 @@ def serve(
     artifact: Annotated[Path, typer.Argument(help="a folder that `optimize` saved")],
     host: Annotated[str, typer.Option(help="the address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="the port to listen on")] = 8000,
+    http: Annotated[str, typer.Option(help="what speaks HTTP: uvicorn or granian")] = "uvicorn",
     replicas: Annotated[int | None, typer.Option(help="processes with the model (default: as planned)")] = None,
     deadline_s: Annotated[float | None, typer.Option(help="of requests without X-Deadline-Ms (default: none)")] = None,
     drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
@@ -212,6 +213,7 @@ def serve(
     options = Options(
         host=host,
         port=port,
+        http=http,
         replicas=replicas,
         deadline_s=float("inf") if deadline_s is None else deadline_s,
         drain_s=drain_s,

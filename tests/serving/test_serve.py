@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,19 @@ import pyarrow as pa
 import pytest
 
 from farthing.artifact import Artifact
+from farthing.serving.options import FRONTS
 from farthing.testing.artifacts import expected
 
 from .conftest import Server, serving
 
 IDS = np.random.default_rng(0).integers(0, 8, (20, 4))
 POISON = [0, 1, 2, 99]
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def server(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(artifact.directory, "--replicas", "2", "--http", request.param) as made:
+        yield made
 
 
 def test_one_item_and_many(server: Server) -> None:
@@ -125,8 +133,8 @@ def test_what_is_told(server: Server) -> None:
     assert receipt["actual_usd_per_million"] > 0
     (model,) = server.ask("GET", "/v1/models")[1]["models"]
     assert model["name"] == "lookup"
+    server.until(lambda: b"farthing_replicas_ready 2.0" in server.ask("GET", "/metrics")[1])  # it serves from the first on
     page = server.ask("GET", "/metrics")[1].decode()
-    assert "farthing_replicas_ready 2.0" in page
     assert 'farthing_responses_total{route="/v1/predict",status="200"}' in page
     document = server.ask("GET", "/openapi.json")[1]
     assert document["openapi"].startswith("3.1")
@@ -165,8 +173,9 @@ def test_a_client_that_hangs_up_frees_its_place(server: Server) -> None:
     server.until(lambda: b"farthing_waiting 0.0" in server.ask("GET", "/metrics")[1])
 
 
-def test_sigterm_drains(artifact: Artifact) -> None:
-    with serving(artifact.directory) as server:
+@pytest.mark.parametrize("http", FRONTS)
+def test_sigterm_drains(artifact: Artifact, http: str) -> None:
+    with serving(artifact.directory, "--http", http) as server:
         answers: list[int] = []
         threads = [
             threading.Thread(target=lambda: answers.append(server.predict({"items": IDS.tolist() * 20})[0])) for _ in range(8)
@@ -206,6 +215,7 @@ def refused(*arguments: str) -> str:
 def test_what_has_no_effect_or_makes_no_sense_is_refused(artifact: Artifact, tmp_path: Path) -> None:
     folder = str(artifact.directory)
     assert "router = 'nearest' is not one of" in refused(folder, "--router", "nearest")
+    assert "http = 'flask' is not one of uvicorn, granian" in refused(folder, "--http", "flask")
     assert "replicas = 0" in refused(folder, "--replicas", "0")
     assert "go together" in refused(folder, "--certificate", "a.pem")
     (tmp_path / "keys").write_text("shop abc\n")

@@ -9,6 +9,7 @@ from farthing.errors import JobError
 from farthing.routers.base import Router
 from farthing.serving.recall import Caching
 
+FRONTS = ("uvicorn", "granian")
 MOST_PORT = 65_535
 
 
@@ -16,6 +17,7 @@ MOST_PORT = 65_535
 class Options:
     host: str = "127.0.0.1"
     port: int = 8000
+    http: str = "uvicorn"  # what speaks HTTP, of FRONTS
     name: str | None = None  # of the model in its routes; default: the job's
     replicas: int | None = None  # default: the deployment's
     router: str = "least_loaded"
@@ -40,6 +42,8 @@ class Options:
                 raise JobError(f"{one} and {other} go together: give both, or neither")
         if self.state is not None and self.admin_port is None:
             raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
+        if self.http not in FRONTS:
+            raise JobError(f"http = {self.http!r} is not one of {', '.join(FRONTS)}")
         if self.router not in plugins.names(Router):  # type: ignore[type-abstract]
             raise JobError(f"router = {self.router!r} is not one of {', '.join(plugins.names(Router))}")  # type: ignore[type-abstract]
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import math
 import secrets
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 from farthing import artifact
 from farthing.artifact import Artifact
 from farthing.errors import JobError, MissingExtra
+from farthing.serving.fronts import front
 from farthing.serving.limits import Limits, read_keys
 from farthing.serving.options import Options
 from farthing.serving.recall import stored
@@ -95,47 +95,18 @@ async def _serve(
             await standing.close()
 
 
-def _http(application: Any, options: Options, *, tls: bool) -> Any:
-    import uvicorn
-
-    return _quiet(
-        uvicorn.Config(
-            application,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            proxy_headers=False,  # nothing here asks where a request comes from
-            ssl_certfile=options.certificate if tls else None,
-            ssl_keyfile=options.private_key if tls else None,
-            timeout_graceful_shutdown=max(1, math.ceil(options.drain_s)),
-        )
-    )
-
-
-def _quiet(config: Any) -> Any:
-    """A server that leaves signals to us: it may only stop when what is under way is finished."""
-    import uvicorn
-
-    class Quiet(uvicorn.Server):  # type: ignore[misc]
-        @contextlib.contextmanager
-        def capture_signals(self) -> Any:
-            yield
-
-    return Quiet(config)
-
-
 async def _until_told(service: Any, listener: socket.socket, options: Options, standing: Any) -> None:
     tell = standing.tell
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    servers = [_http(service, options, tls=True)]
+    servers = [front(service, options, tls=True)]
     sockets = [listener]
     if options.admin_port is not None and options.admin_keys is not None:
         from farthing.serving.admin import Admin
 
         admin = Admin(versions=standing.versions, keys=read_keys(options.admin_keys), trust=options.trust)
-        servers.append(_http(admin, options, tls=False))
+        servers.append(front(admin, options, tls=False))
         sockets.append(listening("127.0.0.1", options.admin_port))
     running = [asyncio.create_task(server.serve(sockets=[own])) for server, own in zip(servers, sockets, strict=True)]
     told = asyncio.create_task(_receipts(service, tell))
