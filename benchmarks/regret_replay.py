@@ -116,10 +116,11 @@ class Judge:
 
     def choice(self, search: Search) -> Candidate:
         named = finals.finalists(self._shop, search.measured())
-        certificates = self._certify([t.build for t in named]) if named else {}
+        tested = [t.build for t in named if t.build != self._shop.baseline.build]  # the original itself needs no test
+        certificates = self._certify(tested) if tested else {}
         candidates = []
         for finalist in named:
-            given = certificates[codec.digest(finalist.build)]
+            given = certificates.get(codec.digest(finalist.build), ())
             failed = next((Rejected(stage="certify", reason=c.verdict) for c in given if c.verdict != "PASS"), None)
             candidates.append(replace(finalist.candidate, certificates=given, rejected=failed))
         baseline = trial.baseline_trial(self._shop).candidate
