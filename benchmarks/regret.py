@@ -279,7 +279,7 @@ def _replay(shop: Workshop) -> replaying.Replayed:
 
 def _confirm(shop: Workshop) -> None:
     replayed = _replay(shop)
-    confirmed = _confirmed(shop, replayed.needed, replayed.choices)
+    confirmed = _confirmed(shop, replayed.choices)
     usd = {
         str(d): [usd_per_million(shop, d, r[str(d)], confirmed["peak_bytes"][str(d)]) for r in confirmed["rounds"]]
         for d in replayed.choices
@@ -288,10 +288,10 @@ def _confirm(shop: Workshop) -> None:
     write(HERE / "results", shop, replayed, usd, smoke=SMOKE)
 
 
-def _confirmed(shop: Workshop, needed: Sequence[Deployment], choices: Sequence[Deployment]) -> Any:
+def _confirmed(shop: Workshop, choices: Sequence[Deployment]) -> Any:
     """Seconds per request in rounds in turns, each deployment in a worker of its own; what was timed together is not again."""
     names = {str(d) for d in choices}
-    if known := [c for c in shop.store.records("confirmed") if {str(d) for d in needed} <= set(c["peak_bytes"])]:
+    if known := [c for c in shop.store.records("confirmed") if names <= set(c["peak_bytes"])]:
         return known[0]
     with ExitStack() as stack:
         workers, peaks = [], {}

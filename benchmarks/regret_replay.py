@@ -60,8 +60,7 @@ class Replayed:
     runs: tuple[Run, ...]
     keeps_floor: Mapping[str, str]  # build -> verdict of its own certificate on verify, with its bound
     contenders: tuple[Deployment, ...]  # the cheapest of the grid that keep the floor
-    needed: tuple[Deployment, ...]  # these and what farthing chose: they must be timed again
-    choices: tuple[Deployment, ...]  # and what random searches chose most often
+    choices: tuple[Deployment, ...]  # these, what farthing chose, and what random searches chose most often: timed again
 
 
 @dataclass
@@ -100,7 +99,6 @@ def replay(inputs: Inputs) -> Replayed:
         runs=tuple(runs),
         keeps_floor={str(build): f"{c[0].verdict}, drop at most {c[0].upper_bound:.4f}" for build, c in judge.alone.items()},
         contenders=contenders,
-        needed=tuple(dict.fromkeys((*contenders, *ours))),
         choices=tuple(dict.fromkeys((*contenders, *ours, *others))),
     )
 

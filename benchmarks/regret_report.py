@@ -88,7 +88,12 @@ def _facts(shop: Workshop, replayed: Any, confirmed: Series) -> dict[str, Any]:
 
 
 def _regret(chosen: str, best: str, confirmed: Series, on_grid: Mapping[str, float]) -> dict[str, Any]:
-    """Median over rounds of cost(chosen) / cost(best), both of the same round; from the grid where it was not timed again."""
+    """Median over rounds of cost(chosen) / cost(best), both of the same round; from the grid where it was not timed again.
+
+    What is neither, which only a random search chose and seldom, is left out of the table.
+    """
+    if chosen not in confirmed and chosen not in on_grid:
+        return {"regret": None, "regret_from": "not timed again"}
     if chosen not in confirmed:
         return {"regret": on_grid[chosen] / on_grid[best], "regret_from": "grid"}
     ratios = [a / b for a, b in zip(confirmed[chosen], confirmed[best], strict=True)]
@@ -109,7 +114,7 @@ def _table(name: str, facts: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for searcher in dict.fromkeys(run["searcher"] for run in facts["runs"]):
-        runs = [run for run in facts["runs"] if run["searcher"] == searcher]
+        runs = [run for run in facts["runs"] if run["searcher"] == searcher and run["regret"] is not None]
         regrets, shares = ([run[what] for run in runs] for what in ("regret", "time_share"))
         tried = [len(run["asked"]) for run in runs]
         lines.append(

@@ -16,6 +16,7 @@ from farthing.types import Array, Build, Deployment, Job, Slo
 NUM_SIMULATED = 1500
 MOST_REPLICAS = 256
 CAPACITY_STEPS = 7
+MOST_UNTOLD = 0.05  # of the cost: a fit that is worse than this still orders deployments by cost
 SAFE_SHARE = 0.7  # of a ceiling that a simulated latency may take: under load, real ones came out up to 1.3 times as long
 
 PriceOf = Callable[[Deployment, Simulated, float], Cost]  # deployment, its simulation, requests/s one replica carries
@@ -32,7 +33,11 @@ class Screened:
 def best_deployment(
     build: Build, services: Sequence[ServiceModel], job: Job, lengths: Array, price_of: PriceOf
 ) -> Screened | Rejected:
-    """The cheapest deployment of `build` whose simulated latencies stay under the SLO's ceilings; else why none does."""
+    """The cheapest deployment of `build` whose simulated latencies stay under the SLO's ceilings; else why none does.
+
+    Of those whose cost the fit of service times cannot tell from the cheapest, the one with the smallest batches: the fit knows
+    no cost of a larger one, and a batch that has outgrown the caches has some.
+    """
     varied = len(set(lengths.tolist())) > 1
     options = [
         (deployment, service)
@@ -43,10 +48,25 @@ def best_deployment(
         options = [(d, s) for d, s in options if d.batch_delay_s == 0]  # at capacity the queue fills batches by itself
     for share in (SAFE_SHARE, 1.0):
         safer = replace(job, slo=tightened(job.slo, share))
-        found = [s for d, service in options if (s := screen(d, service, safer, lengths, price_of)) is not None]
+        found = [
+            (s, service.relative_error)
+            for d, service in options
+            if (s := screen(d, service, safer, lengths, price_of)) is not None
+        ]
         if found:
-            return min(found, key=lambda s: (s.cost.usd_per_million, float(np.percentile(s.simulated.latencies_s, 99))))
+            return _smallest_batch(found)
     return Rejected(stage="slo", reason=_nearest(options, job, lengths))
+
+
+def _smallest_batch(found: Sequence[tuple[Screened, float]]) -> Screened:
+    cheapest, error = min(found, key=lambda pair: pair[0].cost.usd_per_million)
+    enough = cheapest.cost.usd_per_million * (1 + min(error, MOST_UNTOLD))
+    alike = [s for s, _ in found if s.cost.usd_per_million <= enough]
+    smallest = min(s.deployment.batch_size for s in alike)
+    return min(
+        (s for s in alike if s.deployment.batch_size == smallest),
+        key=lambda s: (s.cost.usd_per_million, float(np.percentile(s.simulated.latencies_s, 99))),
+    )
 
 
 def tightened(slo: Slo, share: float) -> Slo:
