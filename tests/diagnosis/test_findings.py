@@ -182,7 +182,7 @@ def test_layers_that_err_alike_leave_nothing_to_mix() -> None:
 def test_a_precision_without_a_faster_peak_is_skipped_with_both_peaks() -> None:
     slow = replace(DEVICE, flops_per_s={"float32": 1e11, "bfloat16": 1.01e11, "int8": 8e11})
     m = measures(HEALTHY, device=slow)
-    assert "bfloat16 peak is only 1x its float32 peak" in (reason(m, "bf16") or "")
+    assert "bfloat16 peak is 1x its float32 peak; arithmetic binds" in (reason(m, "bf16") or "")
     assert reason(m, "int8") is None
     assert reason(measures(HEALTHY), "bf16") is None
 
@@ -190,6 +190,12 @@ def test_a_precision_without_a_faster_peak_is_skipped_with_both_peaks() -> None:
 def test_a_precision_that_was_not_measured_is_not_skipped() -> None:
     unknown = replace(DEVICE, flops_per_s={"float32": 1e11})
     assert reason(measures(HEALTHY, device=unknown), "bf16") is None
+
+
+def test_a_precision_is_judged_by_the_time_beside_launches() -> None:
+    """Another runtime may take the launches away, and then products are what is left."""
+    m = measures(op("linear", "compute", 0.02), op("elementwise", "overhead", 0.98))
+    assert reason(m, "bf16") is None
 
 
 def test_a_slow_precision_may_still_pay_where_memory_binds() -> None:

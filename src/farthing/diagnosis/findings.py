@@ -186,7 +186,10 @@ def _pays_in_batches(finding: Finding, m: Measures) -> bool:
 
 
 def _useless(m: Measures, dtype: str) -> str | None:
-    """Why this precision cannot pay at unchanged efficiency, or None if it can or nothing is known of it."""
+    """Why this precision cannot pay at unchanged efficiency, or None if it can or nothing is known of it.
+
+    Of the time beside launches: another runtime may take those away (CUDA graphs), and then products are what is left.
+    """
     if not m.float_weights:
         return "the original's weights are not float32"
     if not m.ops or not _peak_ratio(m, dtype):
@@ -194,11 +197,11 @@ def _useless(m: Measures, dtype: str) -> str | None:
     ratio, share = _peak_ratio(m, dtype), ITEM_SHARE[dtype]
     products_s = _seconds(_bound_by(m, "compute"))
     streams_s = sum(op.seconds for op in _bound_by(m, "memory"))
-    saving = (products_s * (1.0 - 1.0 / ratio) + streams_s * (1.0 - share)) / m.total_s
-    if saving >= LEAST_SAVING:
+    rest_s = max(m.total_s - sum(op.seconds for op in _bound_by(m, "overhead")), 1e-12)
+    if (products_s * (1.0 - 1.0 / ratio) + streams_s * (1.0 - share)) / rest_s >= LEAST_SAVING:
         return None
-    memory = f"memory binds {streams_s / m.total_s:.0%} of the time"
-    return f"this device's {dtype} peak is only {ratio:.2g}x its float32 peak, and {memory}"
+    bound = f"arithmetic binds {products_s / rest_s:.0%} of the time beside launches, memory {streams_s / rest_s:.0%}"
+    return f"this device's {dtype} peak is {ratio:.2g}x its float32 peak; {bound}"
 
 
 def _peak_ratio(m: Measures, dtype: str) -> float:
