@@ -78,6 +78,13 @@ def test_a_missing_job_says_how_to_write_one(tmp_path):
     assert "farthing init" in done.stderr
 
 
+def test_a_method_is_explained_without_a_job_and_a_search_needs_one():
+    told = run("optimize", "--explain", "fp16")
+    assert told.returncode == 0 and told.stdout.startswith("fp16: weights in float16") and "No run was found" in told.stdout
+    told = run("optimize")
+    assert told.returncode == 2 and "no job file was given: name one, or let `farthing init` write it" in told.stderr
+
+
 def test_a_corrupt_run_directory_is_named_with_what_to_do(tmp_path):
     job = small_job.write(tmp_path)
     folder = tmp_path / "run"

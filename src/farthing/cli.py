@@ -32,7 +32,7 @@ class Terminated(KeyboardInterrupt):
 
 @app.command()
 def optimize(
-    job: Annotated[Path, typer.Argument(help="the job file; `farthing init` writes one")],
+    job: Annotated[Path | None, typer.Argument(help="the job file; `farthing init` writes one")] = None,
     out: Annotated[Path | None, typer.Option(help="the run directory (default: runs/NAME)")] = None,
     minutes: Annotated[float | None, typer.Option(help="time for the search, instead of the job's budget.minutes")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run that is in --out")] = False,
@@ -42,8 +42,10 @@ def optimize(
 ) -> None:
     """Find, prove and pack the cheapest deployment. Exit code 3: nothing keeps the floor and the SLO."""
     if explain is not None:
-        typer.echo(_explained(explain, out or Path("runs") / job.stem))
+        typer.echo(_explained(explain, out if job is None or out else Path("runs") / job.stem))
         return
+    if job is None:
+        raise JobError("no job file was given: name one, or let `farthing init` write it")
     from farthing import flow, spec
     from farthing.reporting.terminal import LiveView, table
 
@@ -367,13 +369,13 @@ def _ask(prompt: str) -> str:
     return answer
 
 
-def _explained(method: str, folder: Path) -> str:
+def _explained(method: str, folder: Path | None) -> str:
     import json
 
     from farthing.reporting.explanation import explanation
 
-    record = folder / "decision.json"
-    return explanation(method, json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None)
+    record = None if folder is None else folder / "decision.json"
+    return explanation(method, json.loads(record.read_text(encoding="utf-8")) if record and record.is_file() else None)
 
 
 def main() -> None:
