@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from farthing.closing import _not_run_there
+from farthing.closing import _not_run_there, _that_cost
 from farthing.errors import JobError
+from farthing.results import Bar
 from farthing.selection import space
 from farthing.store import Store
 from farthing.testing.profiles import encoder_profile
@@ -53,3 +54,14 @@ def test_a_runtime_that_was_never_run_on_a_device_says_so() -> None:
     assert _not_run_there(build) == ()
     (note,) = _not_run_there(replace(build, device_kind="cuda"))
     assert note.startswith("the runtime onnxruntime had not been run on cuda")
+
+
+def test_a_step_that_costs_more_than_it_saves_is_told() -> None:
+    bars = [
+        Bar(step=step, usd_per_million_without=1.0 + saved, usd_per_million_saved=saved, measured=True)
+        for step, saved in (("int8", 0.5), ("noise", -0.02), ("bf16", -0.09))
+    ]
+    (note,) = _that_cost(
+        (*bars, Bar(step="openvino", usd_per_million_without=0.0, usd_per_million_saved=0.0, measured=False)), 1.0
+    )
+    assert note.startswith("bf16 does not pay here: left out, in one trial, a million requests cost $0.910 instead of $1.00; no such build was")

@@ -16,7 +16,11 @@ from farthing.selection.search import Search
 from farthing.trial import baseline_trial, extend, screened, try_build, usd
 from farthing.types import Build, Deployment, MemberRef
 from farthing.units import MILLION
+from farthing.wording import MORE_MINUTES
+from farthing.wording import usd as in_usd
 from farthing.workshop import Workshop, service_of
+
+LEAST_LOSS = 0.03  # of the bill: two trials of one build differ by less
 
 
 def complete(shop: Workshop, decision: Decision, search: Search) -> Decision:
@@ -30,6 +34,7 @@ def complete(shop: Workshop, decision: Decision, search: Search) -> Decision:
             saving=winner.candidate.figure("cost_ratio"),
             waterfall=bars,
             interaction_usd_per_million=saved - sum(bar.usd_per_million_saved for bar in bars),
+            notes=(*decision.notes, *_that_cost(bars, usd(winner.candidate))),
         )
     decision = _reckoned(shop, decision, search, winner)
     return replace(decision, summary=_summary(decision), environment=_environment(shop))
@@ -75,6 +80,16 @@ def _waterfall(shop: Workshop, winner: Trial) -> tuple[Bar, ...]:
         spread = replace(deployment, threads=plain.threads, streams=plain.streams)
         bars.append(_deployment_bar(shop, winner, _cores(deployment), spread))
     return tuple(bars)
+
+
+def _that_cost(bars: tuple[Bar, ...], usd_with: float) -> tuple[str, ...]:
+    """Steps without which the winner was measured cheaper: no such build was certified, so that it is not the choice."""
+    return tuple(
+        f"{bar.step} does not pay here: left out, in one trial, a million requests cost {in_usd(bar.usd_per_million_without)} "
+        f"instead of {in_usd(usd_with)}; no such build was certified: where time was short, {MORE_MINUTES}"
+        for bar in bars
+        if bar.measured and bar.usd_per_million_saved < -LEAST_LOSS * usd_with
+    )
 
 
 def _cores(deployment: Deployment) -> str:

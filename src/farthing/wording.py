@@ -7,6 +7,8 @@ from farthing.results import Certificate
 from farthing.types import Build, Deployment, Floor
 from farthing.units import MILLION, SECONDS_PER_HOUR, mib, ms
 
+MORE_MINUTES = "give the search more minutes"  # notes that end so are told in the terminal too
+
 
 def name(deployment: Deployment) -> str:
     """The whole of it on one line: the build with its knobs, then how it is run."""

@@ -78,6 +78,13 @@ def test_the_table_says_what_where_and_what_next() -> None:
     assert text.endswith("Next:     farthing verify runs/x/artifact")
 
 
+def test_what_more_minutes_would_tell_is_said_at_the_end() -> None:
+    notes = ("3 builds that are predicted to be cheaper were not tried: give the search more minutes", "splits by default: 1%")
+    told = " ".join(table(replace(decisions.saves(), notes=notes)).split())
+    assert "3 builds that are predicted to be cheaper were not tried: give the search more minutes." in told
+    assert "splits by default" not in told
+
+
 def test_without_a_choice_the_table_names_the_nearest() -> None:
     text = " ".join(table(decisions.nothing()).split())
     assert "Nearest: torch_to_onnx + onnx_to_openvino + int8_static" in text

@@ -18,6 +18,7 @@ from farthing import facts
 from farthing.results import Candidate, Certificate, Decision
 from farthing.types import Learning
 from farthing.wording import (
+    MORE_MINUTES,
     asked,
     labels,
     milliseconds,
@@ -218,6 +219,7 @@ def _row(decision: Decision, candidate: Candidate, label: str) -> list[Text]:
 def _remarks(decision: Decision, directory: Path | None, today: date) -> list[str]:
     stages = ", ".join(f"{number} at {stage}" for stage, number in facts.rejected_by_stage(decision))
     lines = [f"Turned down or not tried: {len(decision.rejected)}{f' ({stages})' if stages else ''}."]
+    lines += [f"{note[0].upper()}{note[1:]}." for note in decision.notes if MORE_MINUTES in note]
     if broken := facts.missed(decision, decision.baseline):
         lines.append(f"Today's deployment misses what is asked of it: {broken}.")
     if old := facts.old_prices(decision, today):
