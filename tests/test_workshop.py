@@ -64,4 +64,6 @@ def test_a_step_that_costs_more_than_it_saves_is_told() -> None:
     (note,) = _that_cost(
         (*bars, Bar(step="openvino", usd_per_million_without=0.0, usd_per_million_saved=0.0, measured=False)), 1.0
     )
-    assert note.startswith("bf16 does not pay here: left out, in one trial, a million requests cost $0.910 instead of $1.00; no such build was")
+    assert note.startswith(
+        "bf16 does not pay here: left out, in one trial, a million requests cost $0.910 instead of $1.00; no such build was"
+    )

@@ -79,9 +79,9 @@ def test_the_mildest_cut_comes_first_and_the_next_when_it_keeps_the_floor():
     assert asked.ask() is daring
 
 
-def test_a_cut_build_waits_for_what_it_rests_on_unless_that_cannot_win():
+def test_a_cut_build_waits_for_whole_ones_unless_they_cannot_win():
     int8 = proposal(3.0, "fast", "int8")
-    cut_int8 = replace(cut(4.0, 0.5, "int8"), rests_on=int8.build)
+    cut_int8 = cut(4.0, 0.5, "int8")
     asked = search(cut_int8, int8)
     assert asked.ask() is int8
     asked.tell(int8, trial(3.0, int8.build))

@@ -40,8 +40,8 @@ class Search:
     When nothing else is worth trying, cascades are: of the cheapest builds whose structure was cut, whatever their quality,
     with the cheapest that convinces.
 
-    Cheap evidence comes before dear: a build whose structure is cut waits for the same build with nothing taken out, which is
-    made and measured in a fraction of the time and tells what the rest of its recipe is worth.
+    Cheap evidence comes before dear: builds whose structure is cut wait for those that are whole and may be cheaper than the
+    best one found. These are made and measured in a fraction of the time, and tell what the rest of a recipe is worth.
 
     Quality falls as more is taken away: what contains a recipe that the race turned down is hopeless, and of the settings of
     one method of structure the mildest is tried first, the next only when that keeps the floor.
@@ -95,7 +95,8 @@ class Search:
         best = min(untried if secured or not lossless else lossless, key=lambda p: optimistic[p])
         if len(self._told()) >= self.least_trials and optimistic[best] >= self.best_usd(convincing=True):
             return None
-        return next((p for p in untried if p.build == best.rests_on and optimistic[p] < self.best_usd(convincing=True)), best)
+        whole = [p for p in untried if not p.cut and optimistic[p] < self.best_usd(convincing=True)]
+        return min(whole, key=lambda p: optimistic[p]) if best.cut and whole else best
 
     def tell(self, proposal: Proposal, trial: Trial) -> None:
         """The trial's cost is that of its cheapest simulated deployment; a rejected one teaches nothing about cost."""

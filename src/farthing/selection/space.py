@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations, product
 from typing import get_args
 
@@ -30,7 +30,6 @@ class Proposal:
     cut: str = ""  # the method of structure in its recipe
     daring: float = 1.0  # predicted speedup of that method alone: the more, the more it takes out
     repaired: bool = False
-    rests_on: Build | None = None  # the same, nothing taken out: made in a fraction of the time
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -156,7 +155,6 @@ def _orders(methods: list[Method]) -> list[tuple[Method, ...]]:
 
 def _proposal(build: Build, recipe: tuple[Method, ...], runtime_speedup: float, profile: Profile) -> Proposal:
     """Structure leaves less work; methods of precision speed up the same work, so that the best of them counts."""
-    uncut = tuple(ref for m, ref in zip(recipe, build.recipe, strict=True) if m.family not in ("structure", "repair"))
     daring = math.prod(m.predicted_speedup(profile) for m in recipe if m.family == "structure")
     fewer_bits = max((m.predicted_speedup(profile) for m in recipe if m.family == "precision"), default=1.0)
     return Proposal(
@@ -165,5 +163,4 @@ def _proposal(build: Build, recipe: tuple[Method, ...], runtime_speedup: float, 
         cut=next((ref.name for m, ref in zip(recipe, build.recipe, strict=True) if m.family == "structure"), ""),
         daring=daring,
         repaired=any(m.family == "repair" for m in recipe),
-        rests_on=replace(build, recipe=uncut) if len(uncut) < len(recipe) else None,
     )
