@@ -136,6 +136,7 @@ UNFIT = [
         (TOKENS,),
         r"names 2 columns \(text, word\), and the model takes one text \(two texts .* pair = true",
     ),
+    ({"input": ("x", "y")}, (NUMBERS,), r"names 2 columns \(x, y\), and the model takes 1: X: .* are named in features"),
     ({"input": "x"}, (SCALAR, IDS), r"names 1 columns \(x\), and the model takes 2: x, ids"),
     (
         {"input": "x"},

@@ -60,7 +60,9 @@ def check_fit(data: Dataset, pipeline: Pipeline) -> None:
     if len(data.columns) != (2 if data.pair else wanted):
         takes = "one text" if reads_texts else f"{wanted}: {', '.join(spec.name for spec in pipeline.inputs)}"
         pair = " (two texts that are compared need pair = true)" if reads_texts and len(data.columns) == 2 else ""
-        raise DataError(f"[data] input names {len(names)} columns ({', '.join(names)}), and the model takes {takes}{pair}")
+        hint = "" if reads_texts or wanted > 1 else ": columns that make one input together are named in features"
+        said = f"[data] input names {len(names)} columns ({', '.join(names)}), and the model takes {takes}{pair}{hint}"
+        raise DataError(said)
     specs = pipeline.inputs[:1] * len(names) if reads_texts or data.pair else pipeline.inputs
     for name, column, spec in zip(names, data.columns, specs, strict=True):
         if reads_texts or spec.dtype == "str":
