@@ -1,16 +1,18 @@
 """Does the service foresee the next half hour? Learned on one half of the Azure trace, forecast and driven on the other.
 
-    FARTHING_DATA=... python benchmarks/receipt.py ARTIFACT [BATCH]
+    FARTHING_DATA=... python benchmarks/receipt.py ARTIFACT [BATCH] [DEADLINE_S]
 
 Arrivals and lengths are those of AzureLLMInferenceTrace_conv.csv: gaps scaled to a rate, ContextTokens divided by SHRINK (the
 model takes 128 tokens). While the first half is driven the service learns what it tells at /v1/receipt; from that and the
 second half's arrivals and lengths `farthing.serving.forecast` says what rate takes UTILIZATION of the replica's time, what a
 request will cost there and how long it will take. Then that half is driven. One replica on core 0, the generator on core 1.
+With DEADLINE_S every request brings it, and the forecast also says which share will be refused.
 """
 
 import csv
 import http.client
 import json
+import math
 import os
 import sys
 import tempfile
@@ -62,13 +64,14 @@ class Half:
             found = (text, length)
         return found
 
-    def load(self, url: str, rate_per_s: float, seed: int) -> tuple[Load, Array, Array]:
+    def load(self, url: str, rate_per_s: float, seed: int, deadline_s: float = math.inf) -> tuple[Load, Array, Array]:
         """What to drive, when each request is sent, and its length: each arrival keeps its own."""
         start = int(np.random.default_rng(seed).integers(len(self.times_s) - 1))  # as farthing.traffic.arrivals draws it
         bodies = self.bodies[start + 1 :] + self.bodies[: start + 1]
         asked = Load(
             url=url, bodies=bodies, rate_per_s=rate_per_s, duration_s=len(bodies) / rate_per_s, arrivals="trace",
             trace=self.file, warmup_s=0.0, timeout_s=TIMEOUT_S, seed=seed,
+            headers=(("X-Deadline-Ms", f"{deadline_s * 1e3:g}"),) if math.isfinite(deadline_s) else (),
         )  # fmt: skip
         at_s = send_times(asked)
         return asked, at_s, np.resize(np.roll(self.lengths, -(start + 1)), len(at_s))
@@ -106,8 +109,9 @@ def driven(server: servers.Server, asked: Load) -> Row:
     after, num = receipt(), run.num_good
     return {
         "rate_per_s": run.rate_per_s, "num_sent": run.num_sent, "failures": run.failures, "shed": run.num_shed,
-        "void": run.void,        "lag_p99_s": run.lag.p99_s, "busy_s": (after["busy_s"] - before["busy_s"]) / num,
-        "core_s": (server.cpu_s() - before_s) / num, "strangers": others.cores, **percentiles(run), "learned": after["learned"],
+        "share_refused": 1.0 - num / run.num_sent, "void": run.void, "lag_p99_s": run.lag.p99_s,
+        "busy_s": (after["busy_s"] - before["busy_s"]) / num, "core_s": (server.cpu_s() - before_s) / num,
+        "strangers": others.cores, **percentiles(run), "learned": after["learned"],
     }  # fmt: skip
 
 
@@ -117,17 +121,18 @@ def percentiles(run: Run) -> Row:
     return found | {"p99_low_s": p99.low_s, "p99_high_s": p99.high_s}
 
 
-def one_round(number: int, artifact: Path, first: Half, second: Half, guess_per_s: float) -> Row:
+def one_round(number: int, artifact: Path, first: Half, second: Half, guess_per_s: float, deadline_s: float) -> Row:
     with servers.running(**started(artifact)) as server:
-        asked, _, _ = first.load(server.url, guess_per_s, number)
+        asked, _, _ = first.load(server.url, guess_per_s, number, deadline_s)
         fitted = driven(server, asked)
         learned = Learned.read(fitted["learned"])
         _, unit_s, lengths = second.load(server.url, 1.0, number)
         rate = rate_at(learned, lengths, UTILIZATION, unit_s)
-        asked, at_s, lengths = second.load(server.url, rate, number)
-        told = forecast(learned, at_s, lengths)
+        asked, at_s, lengths = second.load(server.url, rate, number, deadline_s)
+        told = forecast(learned, at_s, lengths, deadline_s=deadline_s)
         measured = driven(server, asked)
     predicted = {"busy_s": told.busy_s_per_request, "core_s": told.core_s_per_request, "utilization": told.utilization}
+    predicted["share_refused"] = told.share_refused
     predicted |= {f"p{p:g}_s": told.percentile_s(p) for p in (50, 90, 95, 99)}
     ratios = {name: measured[name] / predicted[name] for name in ("busy_s", "core_s", "p50_s", "p90_s", "p99_s")}
     row = {"round": number, "first": fitted, "predicted": predicted, "second": measured, "measured_over_predicted": ratios}
@@ -160,6 +165,9 @@ def report(told: Row) -> str:
         ):
             cells = [spread([row[side][name] * 1e3 for row in rounds], 2) for side in ("predicted", "second")]
             lines.append(f"| {plan} | {label} | {' | '.join(cells)} | {spread(ratios(rounds, name), 3)} |")
+        if "deadline" in plan:
+            cells = [spread([row[side]["share_refused"] * 100 for row in rounds], 1) for side in ("predicted", "second")]
+            lines.append(f"| {plan} | refused, % | {' | '.join(cells)} | |")
     return "\n".join(lines) + "\n"
 
 
@@ -169,6 +177,7 @@ def ratios(rounds: list[Row], name: str) -> list[float]:
 
 def main() -> None:
     artifact, batch = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    deadline_s = float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
     os.sched_setaffinity(0, {1})
     file = RESULTS / "receipt.json"
     told: Row = json.loads(file.read_text()) if file.exists() else {"plans": {}}
@@ -176,9 +185,10 @@ def main() -> None:
         chosen = planned({"replicas": 1, "batch": batch, "bucketing": batch > 1, "threads": 1}, artifact, Path(folder))
         first, second = halves(Path(folder), artifact)
         rate = guess(chosen, first)
-        rounds = told["plans"][f"batches of {batch}"] = []
+        plan = f"batches of {batch}" + (f", deadline {deadline_s * 1e3:g} ms" if math.isfinite(deadline_s) else "")
+        rounds = told["plans"][plan] = []
         for number in range(ROUNDS):
-            rounds.append(one_round(number, chosen, first, second, rate))
+            rounds.append(one_round(number, chosen, first, second, rate, deadline_s))
             file.write_text(json.dumps(told, indent=1) + "\n")
     (RESULTS / "receipt.md").write_text(report(told))
 

@@ -12,7 +12,7 @@ from farthing.serving.service_times import ServiceTimes
 from .conftest import Server
 
 LEARNED = Learned(
-    a=0.01, c=0.0, d=0.0, ratios=(1.0,) * 200, between_s=0.0, front_s=0.0, around_s=0.0,
+    a=0.01, c=0.0, d=0.0, ratios=(1.0,) * 200, between_s=0.0, margin=1.0, front_s=0.0, around_s=0.0,
     threads=1, streams=1, batch_size=1, batch_delay_s=0.0, bucketing=False,
 )  # fmt: skip
 EVEN_S, LENGTHS = np.arange(1000) / 50.0, np.full(1000, 8)
@@ -44,6 +44,28 @@ def test_the_wait_is_that_of_a_queue_with_scattered_service_times() -> None:
     told = forecast(replace(LEARNED, ratios=ratios), poisson(n, rate), np.full(n, 8))
     wait_s = 0.6 * 0.01 * (1 + 0.36) / (2 * 0.4)
     assert told.latencies_s.mean() == pytest.approx(0.01 + wait_s, rel=0.05)
+
+
+def test_whoever_would_be_late_is_refused_and_keeps_nobody_waiting() -> None:
+    """Ten arrive at once, each takes 10 ms: by 55 ms five are answered."""
+    arrivals_s, lengths = np.zeros(10), np.full(10, 8)
+    told = forecast(replace(LEARNED, front_s=0.001, around_s=0.002), arrivals_s, lengths, deadline_s=0.055)
+    assert told.latencies_s == pytest.approx([0.011, 0.021, 0.031, 0.041, 0.051])
+    assert told.share_refused == pytest.approx(0.5)
+    assert told.busy_s_per_request == pytest.approx(0.01)
+    assert told.core_s_per_request == pytest.approx(0.01 + 0.002 + 0.001)
+    surely = forecast(replace(LEARNED, margin=1.6), np.arange(10) * 1e-4, lengths, deadline_s=0.055)
+    assert surely.latencies_s == pytest.approx([0.01, 0.0199, 0.0298, 0.0397, 0.0491]), "the tenth takes nobody's place"
+    with pytest.raises(JobError, match=r"deadline_s = 0\.005: no request could be answered in so short a time"):
+        forecast(LEARNED, arrivals_s, lengths, deadline_s=0.005)
+
+
+def test_a_deadline_keeps_a_batch_small() -> None:
+    """All ten together take 19 ms, seven 16 ms."""
+    batched = replace(LEARNED, a=0.009, c=0.001, batch_size=10)
+    assert forecast(batched, np.zeros(10), np.full(10, 8)).latencies_s == pytest.approx([0.019] * 10)
+    told = forecast(batched, np.zeros(10), np.full(10, 8), deadline_s=0.0165)
+    assert told.latencies_s == pytest.approx([0.016] * 7)
 
 
 def test_the_rate_for_a_share_of_the_time() -> None:

@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def pending(value: int) -> Pending:
-    times = {"arrived_s": 0.0, "deadline_s": 1e9, "length": 1, "priority": 0}
+    times = {"arrived_s": 0.0, "deadline_s": 1e9, "length": 1, "priority": 0, "foretold_s": 0.0}
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     return Pending(encoded=(np.array([value]),), answer=answer, **times)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from farthing.pooling import BatchFailed, ReplicaLost
 from farthing.pooling.outliers import Outliers
 from farthing.results import ServiceModel
 from farthing.routers.least_loaded import LeastLoaded
-from farthing.serving.punctuality import EVERY, MOST_MARGIN, RECENT, Punctuality
+from farthing.serving.punctuality import EVERY, MOST_MARGIN, NEARLY_SURE, RECENT, Margin, Punctuality
 from farthing.serving.scheduler import Refused, Scheduler
 from farthing.serving.service_times import ServiceTimes
 
@@ -378,35 +378,86 @@ def test_times_are_learned_from_what_batches_took():
         assert times.seconds(size, length) == pytest.approx(0.002 + 0.0005 * size + 2e-5 * size * length, rel=0.1)
 
 
-def test_what_is_admitted_under_overload_is_answered_in_time():
-    """What comes late widens the margin, which keeps out what would come late; punctual answers narrow it again."""
-    punctuality = Punctuality()
+def test_a_margin_follows_what_predictions_missed():
+    margin = Margin(NEARLY_SURE)
     for _ in range(EVERY):
-        punctuality.note(0.04, 0.06, 0.05)
-    assert punctuality.margin == pytest.approx(1.5)
+        margin.note(1.5)
+    assert margin.value == pytest.approx(1.5)
     for _ in range(RECENT):
-        punctuality.note(0.04, 0.03, 0.05)
-    assert punctuality.margin == 1.0
+        margin.note(0.75)
+    assert margin.value == 1.0
     for _ in range(EVERY):
-        punctuality.note(0.04, 4.0, 0.05)
-    assert punctuality.margin == MOST_MARGIN
-    before = len(punctuality.ratios)
-    punctuality.note(0.001, 0.01, 0.05)  # far from its deadline
-    assert len(punctuality.ratios) == before
+        margin.note(100.0)
+    assert margin.value == MOST_MARGIN
+    punctuality = Punctuality()
+    punctuality.started(0.001, 0.01, 0.05)  # far from its deadline
+    assert not punctuality.starts.ratios
+    punctuality.started(0.04, 0.05, 0.05)
+    assert list(punctuality.starts.ratios) == [pytest.approx(1.25)]
 
+
+def test_the_door_refuses_what_is_likelier_late_than_not():
     async def test(ask, slots, scheduler):
         slots.hold.clear()
         busy = ask(0)
         await settled()
         assert 0.015 < scheduler.predicted_wait_s(1) < 0.03
-        scheduler.punctuality.margin = MOST_MARGIN
+        scheduler.punctuality.starts.value = MOST_MARGIN
         with pytest.raises(Refused, match="it would take"):
             await ask(1, deadline_s=0.03)
-        scheduler.punctuality.margin = 1.0
+        scheduler.punctuality.starts.value = 1.0
+        scheduler.punctuality.takes.value = MOST_MARGIN  # of no account where nobody waits
         admitted = ask(1, deadline_s=0.03)
         await asyncio.sleep(0.001)
         slots.hold.set()
-        await asyncio.gather(busy, admitted, return_exceptions=True)
-        assert len(scheduler.punctuality.ratios) == 1
+        await asyncio.gather(busy, admitted)
+        assert len(scheduler.punctuality.starts.ratios) == 1
+
+    scheduled(test, batch_size=1)
+
+
+def taken(margin, *left_s, batch_size):
+    """What a scheduler takes of items with so many seconds left, and what it tells the others."""
+
+    async def whole():
+        scheduler = Scheduler(BatchPolicy(batch_size=batch_size), ServiceTimes.planned(SERVICE, 1), LeastLoaded())
+        scheduler.punctuality.takes.value = margin
+        scheduler._pool = Slots()
+        asking = [asyncio.create_task(scheduler.answer((np.array([i]),), 1, deadline_s=60.0)) for i in range(len(left_s))]
+        await settled()
+        now = scheduler.waiting[-1].arrived_s
+        for item, left in zip(scheduler.waiting, left_s, strict=True):
+            item.deadline_s = now + left
+        items = scheduler._take(now)
+        for item in [*items, *scheduler.waiting]:
+            item.answer.set_result([])
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        return len(items), len(scheduler.waiting), [answer for answer in told if isinstance(answer, Refused)]
+
+    return asyncio.run(whole())
+
+
+def test_whose_turn_comes_too_late_is_refused_and_takes_nobodys_place():
+    """A batch of one takes 0.011 s, nearly for sure 0.022 s: of that the first has 0.015 s left, the second enough."""
+    num_taken, num_waiting, (refused,) = taken(2.0, 0.015, 60.0, batch_size=1)
+    assert (num_taken, num_waiting) == (1, 0)
+    assert (refused.status, refused.retry_after_s) == (503, 0.1)
+    assert str(refused) == "it would take 0.022 s, its deadline is in 0.015 s"
+    assert taken(1.0, 0.015, 60.0, batch_size=1) == (1, 1, [])
+    num_taken, num_waiting, refused = taken(2.0, *[0.001] * 5, batch_size=2)
+    assert (num_taken, num_waiting, len(refused)) == (0, 0, 5)
+
+
+def test_no_batch_makes_one_of_its_items_late():
+    """One takes 0.011 s, ten 0.02 s, and 0.017 s are left: seven go together."""
+    assert taken(1.0, 0.0171, *[60.0] * 9, batch_size=10) == (7, 3, [])
+    assert taken(1.0, 0.0201, *[60.0] * 9, batch_size=10) == (10, 0, [])
+
+
+def test_what_has_no_time_left_for_certainty_is_tried_where_it_takes_nobodys_place():
+    async def test(ask, slots, scheduler):
+        scheduler.punctuality.takes.value = MOST_MARGIN
+        await ask(1, deadline_s=0.018)
+        assert slots.batches == [[1]]
 
     scheduled(test, batch_size=1)

@@ -28,6 +28,7 @@ class Learned:
     d: float
     ratios: tuple[float, ...]
     between_s: float
+    margin: float  # what batches take nearly for sure, over what the model says: who has less time left is refused
     front_s: float  # core-seconds of the process that answers HTTP, per request
     around_s: float  # core-seconds of all processes beside those in the model, per request
     threads: int
@@ -52,6 +53,7 @@ class Learned:
             d=d,
             ratios=tuple(float(value) for value in np.quantile(np.array(times.ratios), middles)),
             between_s=times.between_s,
+            margin=version.scheduler.punctuality.takes.value,
             front_s=front_s / receipt.num_answered,
             around_s=beside_s / receipt.num_answered,
             threads=deployment.threads,
@@ -75,21 +77,23 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    latencies_s: Array  # (n,) from arrival to answer
-    busy_s_per_request: float  # stream-seconds in the model: what the receipt is written for
-    core_s_per_request: float  # of all processes
+    latencies_s: Array  # of those that are answered, from arrival to answer
+    share_refused: float  # since they could not be answered by their deadline
+    busy_s_per_request: float  # answered: stream-seconds in the model, what the receipt is written for
+    core_s_per_request: float  # answered: of all processes
     utilization: float  # of the replicas' streams, the model running or not
 
     def percentile_s(self, p: float) -> float:
         return float(np.percentile(self.latencies_s, p))
 
 
-def forecast(learned: Learned, arrivals_s: Array, lengths: Array, *, seed: int = 0) -> Forecast:
+def forecast(learned: Learned, arrivals_s: Array, lengths: Array, *, deadline_s: float = math.inf, seed: int = 0) -> Forecast:
     """One queue before all streams, simulated as `optimize` simulates a deployment, with what was learned while serving.
 
-    `arrivals_s` (n,) ascending and `lengths` (n,) in tokens. Raises JobError where they do not fit together.
+    `arrivals_s` (n,) ascending and `lengths` (n,) in tokens; `deadline_s` of each request. Raises JobError where they do not
+    fit together, or where nothing can be answered by that deadline.
     """
-    from farthing.selection.simulation import simulate
+    from farthing.selection import simulation
 
     if len(arrivals_s) != len(lengths) or len(arrivals_s) < 2 or np.any(np.diff(arrivals_s) < 0):
         raise JobError(f"{len(arrivals_s)} arrivals and {len(lengths)} lengths: at least two of each, arrivals ascending")
@@ -102,12 +106,18 @@ def forecast(learned: Learned, arrivals_s: Array, lengths: Array, *, seed: int =
     )
     policy = BatchPolicy(batch_size=learned.batch_size, delay_s=learned.batch_delay_s, bucketing=learned.bucketing)
     scatter = np.random.default_rng(seed).choice(np.array(learned.ratios), len(arrivals_s))
-    done = simulate(service, policy, arrivals_s, lengths, scatter=scatter, between_s=learned.between_s)
+    known = simulation.Learned(scatter=scatter, between_s=learned.between_s, deadline_s=deadline_s, margin=learned.margin)
+    done = simulation.simulate(service, policy, arrivals_s, lengths, known)
     held_s = done.busy_s + learned.between_s * done.num_batches
+    answered = np.isfinite(done.latencies_s)
+    if not answered.any():
+        raise JobError(f"deadline_s = {deadline_s:g}: no request could be answered in so short a time")
+    busy_s = done.busy_s / int(answered.sum())
     return Forecast(
-        latencies_s=done.latencies_s + learned.front_s,
-        busy_s_per_request=done.busy_s_per_request,
-        core_s_per_request=done.busy_s_per_request * learned.threads + learned.around_s,
+        latencies_s=done.latencies_s[answered] + learned.front_s,
+        share_refused=float(1.0 - answered.mean()),
+        busy_s_per_request=busy_s,
+        core_s_per_request=busy_s * learned.threads + learned.around_s + learned.front_s * (1.0 / answered.mean() - 1.0),
         utilization=held_s / (done.elapsed_s * learned.streams),
     )
 

@@ -24,6 +24,7 @@ class Pending:
     arrived_s: float
     deadline_s: float
     priority: int
+    foretold_s: float  # from its arrival until its batch starts; 0.0: not foretold
     answer: asyncio.Future[list[Array]] = field(repr=False)
     num_losses: int = 0  # replicas that were lost while they held it
     failed_on: str = ""  # the replica whose model failed on it alone

@@ -1,33 +1,45 @@
-"""How late answers come beside what was foretold on admission, so that what is admitted is answered in time."""
+"""How far predictions were off, so that what has a deadline is given up neither too early nor too late."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
-PUNCTUAL = 0.995  # of what was admitted
-RECENT, EVERY = 1000, 50  # answers that count, and after how many the margin is set anew
+RECENT, EVERY = 1000, 50  # ratios that count, and after how many the margin is set anew
 MOST_MARGIN = 2.0  # one stall of the machine must not close the door for good
-TIGHT_SHARE = 0.25  # of its deadline that was foretold: what is far from it says nothing about coming late
+TIGHT_SHARE = 0.25  # of its deadline that an item was foretold to wait: what is far from it says nothing about coming late
+LIKELY, NEARLY_SURE = 0.5, 0.995
+
+
+@dataclass(slots=True)
+class Margin:
+    """The `quantile` of what things took over what was foretold, from 1 to MOST_MARGIN."""
+
+    quantile: float
+    value: float = 1.0
+    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT), repr=False)
+    num_fresh: int = 0
+
+    def note(self, ratio: float) -> None:
+        self.ratios.append(ratio)
+        self.num_fresh += 1
+        if self.num_fresh == EVERY:
+            self.num_fresh = 0
+            self.value = min(MOST_MARGIN, max(1.0, float(np.quantile(np.array(self.ratios), self.quantile))))
 
 
 @dataclass(slots=True)
 class Punctuality:
-    """An item is admitted where margin * its predicted wait <= its deadline.
+    """Of an item's time, its wait is known when its turn has come; only what its batch takes is not.
 
-    Under overload every item that is admitted was foretold to be just in time, so any error of the prediction makes it late:
-    the margin is the PUNCTUAL quantile of what waits took over what was foretold.
+    So the door refuses what is likelier late than not (`starts`: median), and the turn what cannot be answered in time
+    nearly for sure (`takes`: under overload every item that is left is just in time, and any error makes it late). A door
+    that asks for certainty of the whole refuses items of every burst that would have been in time.
     """
 
-    margin: float = 1.0
-    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT), repr=False)
-    num_fresh: int = 0
+    starts: Margin = field(default_factory=lambda: Margin(LIKELY))
+    takes: Margin = field(default_factory=lambda: Margin(NEARLY_SURE))
 
-    def note(self, predicted_s: float, took_s: float, deadline_s: float) -> None:
-        if predicted_s < TIGHT_SHARE * deadline_s:
-            return
-        self.ratios.append(took_s / predicted_s)
-        self.num_fresh += 1
-        if self.num_fresh == EVERY:
-            self.num_fresh = 0
-            self.margin = min(MOST_MARGIN, max(1.0, float(np.quantile(np.array(self.ratios), PUNCTUAL))))
+    def started(self, foretold_s: float, waited_s: float, deadline_s: float) -> None:
+        if foretold_s >= TIGHT_SHARE * deadline_s:
+            self.starts.note(waited_s / foretold_s)

@@ -19,6 +19,7 @@ from farthing.types import Array
 
 PATIENCE, LEAST_PATIENCE_S = 20.0, 10.0  # predicted times of a batch, until its replica counts as hung
 GAP_MEMORY = 0.05  # of one arrival in the running mean of gaps
+LEAST_RETRY_S = 0.1
 
 
 class Scheduler:
@@ -62,13 +63,14 @@ class Scheduler:
     ) -> list[Array]:
         """One array for each output. `deadline_s`: seconds from now. Raises Refused; if cancelled, its place is free."""
         now = time.monotonic()
-        predicted_s = self._admit(now, length, deadline_s)
+        foretold_s = self._admit(now, length, deadline_s)
         item = Pending(
             encoded=encoded,
             length=length,
             arrived_s=now,
             deadline_s=now + deadline_s,
             priority=priority,
+            foretold_s=foretold_s,
             answer=asyncio.get_running_loop().create_future(),
         )
         if reason := self.retries.banned(item, now):
@@ -89,26 +91,33 @@ class Scheduler:
             if item in self.waiting:
                 self.waiting.remove(item)
             raise
-        finally:
-            if predicted_s and not item.answer.cancelled():
-                self.punctuality.note(predicted_s, time.monotonic() - now, deadline_s)
 
     def predicted_wait_s(self, length: float) -> float:
-        """Until an item that came now would be answered: what is under way, what waits before it, and its own batch.
+        """Until an item that came now would be answered."""
+        return self._answered_in_s(self._starts_in_s(length), length)
 
-        Where no replica is ready, also until one is.
-        """
+    def _answered_in_s(self, start_s: float, length: float) -> float:
+        return start_s * self.punctuality.starts.value + self._takes_s(1, length)
+
+    def _starts_in_s(self, length: float) -> float:
+        """What is under way and what waits before an item that came now; where no replica is ready, also until one is."""
         slots = max(1, sum(replica.slots for replica in self._replicas))
         now = time.monotonic()
         under_way_s = sum(max(0.0, end - now) for ends in self._ends_at.values() for end in ends)
         num_batches = math.ceil(len(self.waiting) / self.policy.batch_size) + len(self.retries.waiting)
         mean_length = sum(item.length for item in self.waiting) / len(self.waiting) if self.waiting else length
-        batch_s = self.times.seconds(self.policy.batch_size, mean_length) + self.times.between_s
+        size = min(self.policy.batch_size, max(1, len(self.waiting)))
+        batch_s = self.times.seconds(size, mean_length) + self.times.between_s
         start_s = 0.0 if self._replicas or self._pool is None else self._pool.ready_in_s
-        return start_s + (under_way_s + num_batches * batch_s) / slots + self.times.seconds(1, length)
+        return start_s + (under_way_s + num_batches * batch_s) / slots
+
+    def _takes_s(self, num_items: int, length: float) -> float:
+        """A batch, nearly for sure where others wait for its place; as likely as not where it takes nobody's."""
+        margin = self.punctuality.takes.value if len(self.waiting) > num_items else 1.0
+        return self.times.seconds(num_items, length) * margin + self.times.between_s
 
     def _admit(self, now: float, length: int, deadline_s: float) -> float:
-        """Its predicted wait; 0.0 where it has no deadline. Raises Refused."""
+        """Until its batch is foretold to start; 0.0 where it has no deadline. Raises Refused."""
         if self.closed:
             raise Refused(503, "the server is stopping", 1.0)
         if not self._replicas and (self._pool is None or math.isinf(self._pool.ready_in_s)):
@@ -117,11 +126,17 @@ class Scheduler:
             raise Refused(504, "the deadline had passed before the request came")
         if (num_waiting := len(self.waiting) + self.retries.num_items) >= self.most_waiting:
             raise Refused(503, f"{num_waiting} items wait already", self.predicted_wait_s(length))
-        wait_s = self.predicted_wait_s(length) if math.isfinite(deadline_s) else 0.0
-        if (most_s := wait_s * self.punctuality.margin) > deadline_s:
-            told = f"it would take {most_s:.3g} s, its deadline is in {deadline_s:.3g} s"
-            raise Refused(503, told, max(0.1, most_s - deadline_s))
-        return wait_s
+        if math.isinf(deadline_s):
+            return 0.0
+        start_s = self._starts_in_s(length)
+        if (wait_s := self._answered_in_s(start_s, length)) > deadline_s:
+            raise self._too_late(wait_s, deadline_s)
+        return start_s
+
+    @staticmethod
+    def _too_late(wait_s: float, left_s: float) -> Refused:
+        told = f"it would take {wait_s:.3g} s, its deadline is in {left_s:.3g} s"
+        return Refused(503, told, max(LEAST_RETRY_S, wait_s - left_s))
 
     @property
     def _replicas(self) -> Sequence[Replica]:
@@ -175,8 +190,10 @@ class Scheduler:
         if replica is None or not self.waiting:
             return None
         now = time.monotonic()
-        pause_s = self.close_at(now) - now
-        return pause_s if pause_s > 0 else (replica, Try(items=self._take()))
+        if (pause_s := self.close_at(now) - now) > 0:
+            return pause_s
+        items = self._take(now)
+        return (replica, Try(items=items)) if items else None
 
     def _replicas_for(self, batch: Try) -> Sequence[Replica]:
         """Not where it failed, if there is another."""
@@ -198,7 +215,7 @@ class Scheduler:
         close_s = oldest_s + self.policy.delay_s
         if now + self._gap_s >= close_s:
             return now
-        most_s = self.times.seconds(size, max(item.length for item in self.waiting))
+        most_s = self._takes_s(size, max(item.length for item in self.waiting))
         return min(close_s, self.waiting[0].deadline_s - most_s)
 
     def _expire(self) -> None:
@@ -225,14 +242,42 @@ class Scheduler:
         ]
         return free[self.router.choose(loads)]
 
-    def _take(self) -> list[Pending]:
+    def _take(self, now: float) -> list[Pending]:
+        """The most urgent item, and those that go with it; who cannot be answered in time any more is refused, not taken.
+
+        No batch is so large that it makes one of its items late.
+        """
+        picked = self._picked()
+        if math.isfinite(self._soonest_s):
+            while hopeless := [item for item in picked if self._takes_s(1, item.length) > item.deadline_s - now]:
+                for item in hopeless:
+                    item.refuse(self._too_late(self._takes_s(1, item.length), item.deadline_s - now))
+                self._leave(hopeless, now)
+                picked = self._picked()
+            while len(picked) > 1 and self._makes_late(picked, now):
+                del picked[-1]
+        self._leave(picked, now)
+        return picked
+
+    def _makes_late(self, items: Sequence[Pending], now: float) -> bool:
+        takes_s = self._takes_s(len(items), max(item.length for item in items))
+        return takes_s > min(item.deadline_s for item in items) - now
+
+    def _picked(self) -> list[Pending]:
         """The most urgent item, and the next in urgency; with bucketing, of a window of those, the nearest to it in length."""
+        if not self.waiting:
+            return []
         size = self.policy.batch_size
         window = self.waiting[: BUCKETING_WINDOW * size if self.policy.bucketing else size]
-        picked = [window[i] for i in self.policy.pick([item.length for item in window])]
-        taken = set(map(id, picked))
+        return [window[i] for i in self.policy.pick([item.length for item in window])]
+
+    def _leave(self, gone: Sequence[Pending], now: float) -> None:
+        """The queue, their turn having come."""
+        taken = set(map(id, gone))
         self.waiting = [item for item in self.waiting if id(item) not in taken]
-        return picked
+        for item in gone:
+            if item.foretold_s:
+                self.punctuality.started(item.foretold_s, now - item.arrived_s, item.deadline_s - item.arrived_s)
 
     async def _serve(self, replica: Replica, batch: Try) -> None:
         items = batch.items
@@ -255,7 +300,9 @@ class Scheduler:
         except ReplicaAway:
             self.retries.add(replace(batch, is_retry=True), first=True)
         else:
-            self.times.learn(len(items), length, seconds, time.monotonic() - started - seconds)
+            took_s = time.monotonic() - started
+            self.punctuality.takes.note(took_s / (expected_s + self.times.between_s))
+            self.times.learn(len(items), length, seconds, took_s - seconds)
             self.served(len(items), length, seconds)
             self._give(replica, items, rows)
         finally:
