@@ -181,6 +181,10 @@ def serve(
     port: Annotated[int, typer.Option(help="the port to listen on")] = 8000,
     http: Annotated[str, typer.Option(help="what speaks HTTP: uvicorn or granian")] = "uvicorn",
     replicas: Annotated[int | None, typer.Option(help="processes with the model (default: as planned)")] = None,
+    inline: Annotated[
+        bool,
+        typer.Option("--inline", help="the model in this process: quicker where it takes microseconds, lost if it crashes"),
+    ] = False,
     deadline_s: Annotated[float | None, typer.Option(help="of requests without X-Deadline-Ms (default: none)")] = None,
     drain_s: Annotated[float, typer.Option(help="at SIGTERM, so long for what is under way")] = 30.0,
     router: Annotated[str, typer.Option(help="which replica gets the next batch")] = "least_loaded",
@@ -217,6 +221,7 @@ def serve(
         port=port,
         http=http,
         replicas=replicas,
+        inline=inline,
         deadline_s=float("inf") if deadline_s is None else deadline_s,
         drain_s=drain_s,
         router=router,

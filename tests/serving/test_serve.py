@@ -28,9 +28,12 @@ IDS = np.random.default_rng(0).integers(0, 8, (20, 4))
 POISON = [0, 1, 2, 99]
 
 
-@pytest.fixture(scope="module", params=FRONTS)
+WAYS = {front: ("--replicas", "2", "--http", front) for front in FRONTS} | {"inline": ("--inline",)}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def server(artifact: Artifact, request: pytest.FixtureRequest) -> Iterator[Server]:
-    with serving(artifact.directory, "--replicas", "2", "--http", request.param) as made:
+    with serving(artifact.directory, *WAYS[request.param]) as made:
         yield made
 
 
@@ -133,7 +136,8 @@ def test_what_is_told(server: Server) -> None:
     assert receipt["actual_usd_per_million"] > 0
     (model,) = server.ask("GET", "/v1/models")[1]["models"]
     assert model["name"] == "lookup"
-    server.until(lambda: b"farthing_replicas_ready 2.0" in server.ask("GET", "/metrics")[1])  # it serves from the first on
+    num_replicas = len(server.replicas()) or 1
+    server.until(lambda: f"farthing_replicas_ready {num_replicas}.0".encode() in server.ask("GET", "/metrics")[1])
     page = server.ask("GET", "/metrics")[1].decode()
     assert 'farthing_responses_total{route="/v1/predict",status="200"}' in page
     document = server.ask("GET", "/openapi.json")[1]
@@ -151,6 +155,9 @@ def test_no_torch_in_any_process(server: Server) -> None:
 
 
 def test_only_the_dead_replica_is_started_again(server: Server) -> None:
+    if "--inline" in server.process.args:
+        assert server.replicas() == []
+        return
     first, second = server.replicas()
     os.kill(first, signal.SIGKILL)
     statuses = {server.predict(ids.tolist())[0] for ids in IDS}
@@ -238,3 +245,20 @@ def test_a_port_that_is_taken(artifact: Artifact) -> None:
         )
     assert ended.returncode == 2
     assert "choose another host or port" in ended.stderr
+
+
+@pytest.mark.parametrize("options", [("--replicas", "2"), ("--max-rss-gib", "1")], ids=["replicas", "memory"])
+def test_what_has_no_effect_inline_is_refused(artifact: Artifact, options: tuple[str, str]) -> None:
+    command = [sys.executable, "-m", "farthing.cli", "serve", str(artifact.directory), "--inline", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "without effect where inline puts the model into this process" in " ".join(done.stderr.split())
+
+
+def test_a_forecast_of_an_inline_service_counts_the_model_once(artifact: Artifact) -> None:
+    with serving(artifact.directory, "--inline") as server:
+        for ids in IDS:
+            assert server.predict(ids.tolist())[0] == 200
+        told = server.ask("GET", "/v1/receipt")[1]
+        assert told["learned"]["front_s"] == told["learned"]["around_s"]
+        assert told["learned"]["streams"] == 1

@@ -33,11 +33,14 @@ class Settings:
     backoff_s: float = 0.5  # before the first restart; doubled with each crash
     most_backoff_s: float = 30.0
     most_crashes: int = 5  # one after the other: then the breaker opens, and the replica stays down for `most_backoff_s`
+    inline: bool = False  # no processes: the model runs in this one
     pin: bool = True  # each replica to cores of its own, where there are enough
 
 
 class Pool:
     """The replicas of one artifact. `changed` is called whenever a slot may have become free."""
+
+    is_inline = False  # whether what the model takes, this process takes
 
     def __init__(self, directory: Path, deployment: Deployment, settings: Settings, changed: Callable[[], None]) -> None:
         self.directory, self.deployment, self.settings, self.changed = directory, deployment, settings, changed
@@ -230,7 +233,9 @@ async def pool(
     directory: Path, deployment: Deployment, settings: Settings, changed: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Pool]:
     """The replicas of the model in `directory`, ready on entry, gone on exit. Raises BuildError if none can be started."""
-    made = Pool(directory, deployment, settings, changed)
+    from farthing.pooling.inline import Inline
+
+    made = (Inline if settings.inline else Pool)(directory, deployment, settings, changed)
     await made.start()
     try:
         yield made

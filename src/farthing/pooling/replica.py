@@ -31,7 +31,7 @@ def main() -> None:
         os.sched_setaffinity(0, cores)
     started = time.perf_counter()
     try:
-        pipeline, session = _opened(directory, deployment)
+        pipeline, session = opened(directory, deployment)
     except (FarthingError, RuntimeError, ValueError, ImportError, OSError) as error:
         channel.sendall(frames.pack(("failed", f"{type(error).__name__}: {error}")))
         return
@@ -40,7 +40,7 @@ def main() -> None:
     lock = threading.Lock()
 
     def answer(number: int, num_items: int, inputs: frames.Stacked) -> None:
-        reply = _answered(pipeline, session, inputs, num_items)
+        reply = answered(pipeline, session, inputs, num_items)
         with lock:
             channel.sendall(frames.pack((number, *reply)))
 
@@ -64,7 +64,7 @@ def _end_with_supervisor(channel: socket.socket) -> None:
     os._exit(0)
 
 
-def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]:
+def opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]:
     """The model, warm."""
     pipeline = pipelines.read(directory)
     runtime = plugins.make(Runtime, deployment.build.runtime)  # type: ignore[type-abstract]
@@ -75,7 +75,7 @@ def _opened(directory: Path, deployment: Deployment) -> tuple[Pipeline, Session]
     return pipeline, session
 
 
-def _answered(pipeline: Pipeline, session: Session, inputs: frames.Stacked, num_items: int) -> Reply:
+def answered(pipeline: Pipeline, session: Session, inputs: frames.Stacked, num_items: int) -> Reply:
     started = time.perf_counter()
     try:
         outputs = session.run(_feeds(pipeline, inputs, num_items))

@@ -74,6 +74,11 @@ class Replica:
         finally:
             timer.cancel()
             self.waiting.pop(number, None)
+        return self.took((kind, value, bad, seconds))
+
+    def took(self, reply: Reply) -> tuple[list[list[Array]], float]:
+        """As `run` answers. Raises BatchFailed."""
+        kind, value, bad, seconds = reply
         self.busy_s += seconds
         self.num_batches += 1
         if kind == "failed":

@@ -44,8 +44,11 @@ class Learned:
         if not times.ratios or not receipt.num_answered:
             return None
         a, c, d = times.theta
-        front_s = time.process_time() - receipt.started_cpu_s
-        beside_s = max(0.0, front_s + version.pool.cpu_s - receipt.busy_s * deployment.threads)
+        front_s, model_s = time.process_time() - receipt.started_cpu_s, receipt.busy_s * deployment.threads
+        if version.pool.is_inline:
+            front_s = max(0.0, front_s - model_s)
+            model_s = 0.0
+        beside_s = max(0.0, front_s + version.pool.cpu_s - model_s)
         middles = (np.arange(NUM_RATIOS) + 0.5) / NUM_RATIOS
         return cls(
             a=a,
@@ -57,7 +60,7 @@ class Learned:
             front_s=front_s / receipt.num_answered,
             around_s=beside_s / receipt.num_answered,
             threads=deployment.threads,
-            streams=deployment.streams * len(version.pool.replicas),
+            streams=sum(replica.slots for replica in version.pool.replicas),
             batch_size=deployment.batch_size,
             batch_delay_s=deployment.batch_delay_s,
             bucketing=deployment.bucketing,

@@ -20,6 +20,7 @@ class Options:
     http: str = "uvicorn"  # what speaks HTTP, of FRONTS
     name: str | None = None  # of the model in its routes; default: the job's
     replicas: int | None = None  # default: the deployment's
+    inline: bool = False  # the model in the process that answers HTTP
     router: str = "least_loaded"
     deadline_s: float = math.inf  # of requests without one of their own
     drain_s: float = 30.0
@@ -42,6 +43,10 @@ class Options:
                 raise JobError(f"{one} and {other} go together: give both, or neither")
         if self.state is not None and self.admin_port is None:
             raise JobError(f"state = {self.state}: without effect, since no version can be changed; give admin_port too")
+        if self.inline and (self.replicas is not None or self.max_rss_gib is not None):
+            raise JobError(
+                "replicas and max_rss_gib: without effect where inline puts the model into this process; leave them out"
+            )
         if self.http not in FRONTS:
             raise JobError(f"http = {self.http!r} is not one of {', '.join(FRONTS)}")
         if self.router not in plugins.names(Router):  # type: ignore[type-abstract]

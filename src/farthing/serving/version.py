@@ -114,7 +114,7 @@ async def opened(
 ) -> AsyncIterator[Version]:
     """Ready and warm on entry; on exit its replicas are gone. Drain its scheduler before. Raises BuildError."""
     deployment = artifact.manifest.deployment
-    num_replicas = options.replicas or deployment.replicas
+    num_replicas = 1 if options.inline else options.replicas or deployment.replicas
     receipt = Receipt.of(artifact.manifest, num_replicas)
 
     def served(num_items: int, length: float, seconds: float) -> None:
@@ -129,7 +129,7 @@ async def opened(
         served=served,
     )
     rss = math.inf if options.max_rss_gib is None else from_gib(options.max_rss_gib)
-    settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss)
+    settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss, inline=options.inline)
     async with pool(artifact.directory, deployment, settings, scheduler.wake) as replicas:
         scheduling = asyncio.create_task(scheduler.run(replicas))
         await asyncio.sleep(0)  # it knows its replicas before anybody asks
