@@ -5,11 +5,13 @@
     python benchmarks/serving_overhead.py fronts          (what speaks HTTP before farthing's service -> serving_fronts.*)
 
 PEERS holds an environment each (benchmarks/peers/README.md). The server has core 0, the generator core 1. farthing serves its
-smallest artifact, whose model does run, in a process of its own; the peers answer a constant. Latency: our open loop at
+smallest artifact, whose model does run, in a process of its own or (`inline`) in that which answers HTTP; the peers answer a
+constant. Latency: our open loop at
 RATE_PER_S. Peak: a closed loop of CONNECTIONS. On a shared machine `requests per core-second` (peak over the processor time
 taken) is what to compare.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -33,6 +35,8 @@ del SETTINGS["goodput"]  # of another script
 PORT, BODY = 8123, b'{"inputs": [[0, 1, 2, 3]]}'
 RATE_PER_S, LATENCY_S, PEAK_S, CONNECTIONS, ROUNDS = 500, 4, 3, 32, 5
 TIMEOUT_S, SCREEN_S = 20.0, 2.0
+ISOLATED = "isolated"
+OURS = (ISOLATED, "inline")
 PACKAGES = {"fastapi": "fastapi uvicorn", "litserve": "litserve uvicorn", "bentoml": "bentoml uvicorn", "ray": "ray uvicorn"}
 ASKED = "asked: p50 at most 1 ms, p99 at most 5 ms; peak and latency no worse than each of the first three, 5 times Ray's"
 Row = dict[str, Any]
@@ -42,7 +46,8 @@ def commands(peers: Path, name: str, setting: str, artifact: Path) -> Row:
     """How `servers.running` starts it."""
     if name == "farthing":
         command = [sys.executable, "-m", "farthing.cli", "serve", str(artifact), "--port", str(PORT)]
-        return {"command": command + (["--http", setting] if setting else []), "path": "/v1/predict", "env": {}}
+        asked = [] if setting == ISOLATED else ["--inline"] if setting == "inline" else ["--http", setting]
+        return {"command": command + asked, "path": "/v1/predict", "env": {}}
     options, binaries = SETTINGS[name][setting], peers / name / "bin"
     env = {"SETTING": setting, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(artifact.parent / "bentoml")}
     env |= options.get("env", {}) | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
@@ -100,7 +105,10 @@ def best(rows: list[Row]) -> list[str]:
 
 def rounds(peers: Path, artifact: Path) -> Row:
     told: Row = json.loads((RESULTS / "serving_overhead.json").read_text())
-    turns = [("farthing", ""), *((name, setting) for name, chosen in told["best"].items() for setting in chosen)]
+    turns = [
+        *(("farthing", setting) for setting in OURS),
+        *((name, setting) for name, chosen in told["best"].items() for setting in chosen),
+    ]
     told["rounds"] = []
     for number in range(ROUNDS):
         for name, setting in turns:
@@ -162,24 +170,24 @@ def report(told: Row) -> str:
 
 def ratios(told: Row) -> list[str]:
     """farthing over each peer's best setting, round by round."""
-    lines = ["| farthing over | peak | requests per core-second | p50 | p99 |", "|---|---|---|---|---|"]
+    lines = ["| farthing | over | peak | requests per core-second | p50 | p99 |", "|---|---|---|---|---|---|"]
     figures: tuple[tuple[Callable[[Row], float], Callable[..., float]], ...] = (
         (lambda row: row["peak_per_s"], max),
         (lambda row: row["per_core_s"], max),
         (lambda row: row["poisson"].get("p50_s", TIMEOUT_S), min),
         (lambda row: row["poisson"].get("p99_s", TIMEOUT_S), min),
     )
-    for name in SETTINGS:
+    for name, own in itertools.product(SETTINGS, OURS):
         cells = []
         for figure, better in figures:
             found = []
             for number in range(ROUNDS):
-                mine = [row for row in good(told) if (row["round"], row["server"]) == (number, "farthing")]
+                mine = [row for row in good(told) if (row["round"], row["setting"]) == (number, own)]
                 theirs = [row for row in good(told) if (row["round"], row["server"]) == (number, name)]
                 if mine and theirs:
                     found.append(figure(mine[0]) / better(figure(row) for row in theirs))
             cells.append(spread(found, 2))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {own} | {name} | {' | '.join(cells)} |")
     return lines
 
 

@@ -42,8 +42,9 @@ if __name__ == "__main__":
     batching = {"max_batch_size": asked["batch"], "batch_timeout": asked["delay_s"]} if asked["batch"] > 1 else {}
     api = (Batched if batching else Embed)(**batching, api_path="/predict")
     server = litserve.LitServer(
-        api, accelerator="cpu", workers_per_device=asked["workers"], fast_queue=asked.get("fast_queue", False)
-    )
+        api, accelerator="cpu", workers_per_device=asked["workers"], fast_queue=asked.get("fast_queue", False),
+        timeout=asked.get("timeout_s", 30),
+    )  # fmt: skip
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), num_api_servers=1, log_level="warning",
         generate_client_file=False, access_log=False, loop="uvloop", http="httptools",
