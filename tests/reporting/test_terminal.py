@@ -79,9 +79,9 @@ def test_the_table_says_what_where_and_what_next() -> None:
 
 
 def test_what_more_minutes_would_tell_is_said_at_the_end() -> None:
-    notes = ("3 builds that are predicted to be cheaper were not tried: give the search more minutes", "splits by default: 1%")
+    notes = ("3 builds predicted to be cheaper were not tried: give the search more minutes", "splits by default: 1%")
     told = " ".join(table(replace(decisions.saves(), notes=notes)).split())
-    assert "3 builds that are predicted to be cheaper were not tried: give the search more minutes." in told
+    assert "3 builds predicted to be cheaper were not tried: give the search more minutes." in told
     assert "splits by default" not in told
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from farthing.results import Candidate, Certificate, Decision, Profile, Rejected
 from farthing.selection.search import Search
 from farthing.types import Deployment, Job
-from farthing.wording import MORE_MINUTES
+from farthing.wording import MORE_MINUTES, many
 
 TIE = 0.01  # costs within this share of each other are a tie: the larger certified margin wins
 
@@ -53,7 +53,8 @@ def _unfinished(search: Search) -> tuple[str, ...]:
     cheaper = [p for p in search.untried() if search.stopped_by(p) is None and search.predicted_usd(p) < best]
     if not cheaper:
         return ()
-    return (f"{len(cheaper)} builds that are predicted to be cheaper were not tried: {MORE_MINUTES}",)
+    verb = "was" if len(cheaper) == 1 else "were"
+    return (f"{many(len(cheaper), 'build')} predicted to be cheaper {verb} not tried: {MORE_MINUTES}",)
 
 
 def _untried(search: Search) -> list[Candidate]:
