@@ -154,11 +154,7 @@ def screen(artifact: Path, peers: Path, folder: Path) -> Row:
     longest = max(len(settings) for settings in SETTINGS.values())
     turns = [(name, SETTINGS[name][i]) for i in range(longest) for name in SETTINGS if i < len(SETTINGS[name])]
     rows = [screened(name, setting, artifact, peers, folder) for name, setting in turns]
-    best = {}
-    for name in SETTINGS:
-        good = [row for row in rows if row["server"] == name and "error" not in row]
-        best[name] = chosen(good)
-    return {"screened": rows, "best": best}
+    return {"screened": rows}
 
 
 def chosen(good: list[Row]) -> list[Row]:
@@ -174,6 +170,9 @@ def chosen(good: list[Row]) -> list[Row]:
 def rounds(artifact: Path, peers: Path, folder: Path) -> Row:
     told: Row = json.loads((RESULTS / "serving_goodput.json").read_text())
     (folder / "texts.json").write_text(json.dumps(texts()))
+    told["best"] = {
+        name: chosen([row for row in told["screened"] if row["server"] == name and "error" not in row]) for name in SETTINGS
+    }
     told["rounds"] = []
     for number in range(ROUNDS):
         turns = list(itertools.chain(*itertools.zip_longest(*told["best"].values())))

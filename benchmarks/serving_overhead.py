@@ -2,6 +2,7 @@
 
     python benchmarks/serving_overhead.py screen PEERS    (every stated setting once or twice: each peer's best are chosen)
     python benchmarks/serving_overhead.py rounds PEERS    (those in turn with farthing, ROUNDS times)
+    python benchmarks/serving_overhead.py inline PEERS    (the model inside or outside, beside FastAPI -> serving_inline.*)
     python benchmarks/serving_overhead.py fronts          (what speaks HTTP before farthing's service -> serving_fronts.*)
 
 PEERS holds an environment each (benchmarks/peers/README.md). The server has core 0, the generator core 1. farthing serves its
@@ -118,23 +119,47 @@ def rounds(peers: Path, artifact: Path) -> Row:
 
 
 def fronts(artifact: Path) -> None:
-    rows = [
-        {"round": number, **attempt(Path(), "farthing", name, artifact, (PEAK_S, LATENCY_S))}
-        for number in range(ROUNDS)
-        for name in FRONTS
-    ]
+    turns = [("farthing", front) for front in FRONTS]
+    rows = in_turn(turns, Path(), artifact)
     found = {name: version(name) for name in FRONTS}
+    title = f"What speaks HTTP before the service: {found}"
     (RESULTS / "serving_fronts.json").write_text(json.dumps({"versions": found, "rounds": rows}, indent=1) + "\n")
-    first = {row["round"]: row for row in rows if row["setting"] == FRONTS[0]}
+    (RESULTS / "serving_fronts.md").write_text(compared(title, rows, turns[0]))
+
+
+def inline(peers: Path, artifact: Path) -> None:
+    """The model in the process that answers HTTP, as FastAPI has it, or in one of its own."""
+    chosen = json.loads((RESULTS / "serving_overhead.json").read_text())["best"]["fastapi"]
+    turns = [("fastapi", setting) for setting in chosen] + [("farthing", setting) for setting in OURS]
+    rows = in_turn(turns, peers, artifact)
+    told = {"versions": versions(peers), "rounds": rows}
+    title = "The model in the process that answers HTTP, as FastAPI has it, or in one of its own"
+    (RESULTS / "serving_inline.json").write_text(json.dumps(told, indent=1) + "\n")
+    (RESULTS / "serving_inline.md").write_text(compared(title, rows, turns[0]))
+
+
+def in_turn(turns: list[tuple[str, str]], peers: Path, artifact: Path) -> list[Row]:
+    return [
+        {"round": number, **attempt(peers, name, setting, artifact, (PEAK_S, LATENCY_S))}
+        for number in range(ROUNDS)
+        for name, setting in turns
+    ]
+
+
+def compared(title: str, rows: list[Row], to: tuple[str, str]) -> str:
+    """Each server's figures, and times those of `to` in the same round."""
+    name_of = " ".join
+    good = [row for row in rows if "error" not in row]
+    first = {row["round"]: row for row in good if (row["server"], row["setting"]) == to}
     lines = [
-        f"# What speaks HTTP before the service: {found}", "",
+        f"# {title}", "",
         "One core for the server, whose model costs nothing, one for the generator. Medians [least, greatest] of",
-        f"{ROUNDS} interleaved rounds, and times {FRONTS[0]} of the same round.", "",
-        f"| front | peak/s | times | requests per core-second | times | p50 ms at {RATE_PER_S}/s | times | p99 ms | times |",
+        f"{ROUNDS} interleaved rounds, and times {name_of(to)} of the same round.", "",
+        f"| server | peak/s | times | requests per core-second | times | p50 ms at {RATE_PER_S}/s | times | p99 ms | times |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name in FRONTS:
-        mine, cells = [row for row in rows if row["setting"] == name], []
+    for turn in dict.fromkeys((row["server"], row["setting"]) for row in good):
+        mine, cells = [row for row in good if (row["server"], row["setting"]) == turn], []
         figures: tuple[tuple[Callable[[Row], float], int], ...] = (
             (lambda row: row["peak_per_s"], 0),
             (lambda row: row["per_core_s"], 0),
@@ -142,10 +167,10 @@ def fronts(artifact: Path) -> None:
             (lambda row: row["poisson"]["p99_s"] * 1e3, 2),
         )
         for figure, digits in figures:
-            ratios = [figure(row) / figure(first[row["round"]]) for row in mine]
+            ratios = [figure(row) / figure(first[row["round"]]) for row in mine if row["round"] in first]
             cells += [spread([figure(row) for row in mine], digits), spread(ratios, 2)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    (RESULTS / "serving_fronts.md").write_text("\n".join(lines) + "\n")
+        lines.append(f"| {name_of(turn)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def report(told: Row) -> str:
@@ -235,6 +260,9 @@ def main() -> None:
         artifact = lookup(Path(folder), batch_size=64, batch_delay_s=0.0).directory
         if what == "fronts":
             fronts(artifact)
+            return
+        if what == "inline":
+            inline(peers, artifact)
             return
         told = {"screen": screen, "rounds": rounds}[what](peers, artifact)
     told |= {"versions": versions(peers), "asked": ASKED}
