@@ -2,10 +2,10 @@
 
     python benchmarks/serving_overload.py ARTIFACT [BATCH] [SECONDS]
 
-Poisson arrivals of real texts (examples/minilm.py), to be answered in SLO_S, of which the server is given LEFT_S. One replica on core 0; HTTP and the
-generator share core 1. Capacity is a closed loop's answers per second, or the knee of a sweep at p99 <= SLO_S, before or
-after, without deadlines: the greatest counts. Resident memory of every process is taken every SAMPLE_S; its slope is
-`soak.slope`'s, after the first sixth.
+Poisson arrivals of real texts (examples/minilm.py), to be answered in SLO_S, of which the server is given LEFT_S. One
+replica on core 0; HTTP and the generator share core 1. Capacity is a closed loop's answers per second, or the knee of a
+sweep at p99 <= SLO_S, before or after, without deadlines: the greatest counts. Resident memory of every process is taken
+every SAMPLE_S; its slope is `soak.slope`'s, after the first sixth.
 """
 
 import json
