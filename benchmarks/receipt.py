@@ -3,7 +3,7 @@
     FARTHING_DATA=... python benchmarks/receipt.py ARTIFACT [BATCH] [DEADLINE_S]
 
 Arrivals and lengths are those of AzureLLMInferenceTrace_conv.csv: gaps scaled to a rate, ContextTokens divided by SHRINK (the
-model takes 128 tokens). While the first half is driven the service learns what it tells at /v1/receipt; from that and the
+model takes 128 tokens). While the first half is driven the service learns what it tells at /v1/learned; from that and the
 second half's arrivals and lengths `farthing.serving.forecast` says what rate takes UTILIZATION of the replica's time, what a
 request will cost there and how long it will take. Then that half is driven. One replica on core 0, the generator on core 1.
 With DEADLINE_S every request brings it, and the forecast also says which share will be refused.
@@ -89,12 +89,12 @@ def halves(folder: Path, artifact: Path) -> tuple[Half, Half]:
     )
 
 
-def receipt() -> Row:
+def told(path: str) -> Row:
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
-    connection.request("GET", "/v1/receipt")
-    told: Row = json.loads(connection.getresponse().read())
+    connection.request("GET", path)
+    found: Row = json.loads(connection.getresponse().read())
     connection.close()
-    return told
+    return found
 
 
 def started(artifact: Path) -> Row:
@@ -103,15 +103,15 @@ def started(artifact: Path) -> Row:
 
 
 def driven(server: servers.Server, asked: Load) -> Row:
-    before, before_s = receipt(), server.cpu_s()
+    before, before_s = told("/v1/receipt"), server.cpu_s()
     with servers.Strangers(server=server) as others:
         run = bench(asked).runs[0]
-    after, num = receipt(), run.num_good
+    after, num = told("/v1/receipt"), run.num_good
     return {
         "rate_per_s": run.rate_per_s, "num_sent": run.num_sent, "failures": run.failures, "shed": run.num_shed,
         "share_refused": 1.0 - num / run.num_sent, "void": run.void, "lag_p99_s": run.lag.p99_s,
         "busy_s": (after["busy_s"] - before["busy_s"]) / num, "core_s": (server.cpu_s() - before_s) / num,
-        "strangers": others.cores, **percentiles(run), "learned": after["learned"],
+        "strangers": others.cores, **percentiles(run), "learned": told("/v1/learned"),
     }  # fmt: skip
 
 
@@ -129,11 +129,15 @@ def one_round(number: int, artifact: Path, first: Half, second: Half, guess_per_
         _, unit_s, lengths = second.load(server.url, 1.0, number)
         rate = rate_at(learned, lengths, UTILIZATION, unit_s)
         asked, at_s, lengths = second.load(server.url, rate, number, deadline_s)
-        told = forecast(learned, at_s, lengths, deadline_s=deadline_s)
+        foretold = forecast(learned, at_s, lengths, deadline_s=deadline_s)
         measured = driven(server, asked)
-    predicted = {"busy_s": told.busy_s_per_request, "core_s": told.core_s_per_request, "utilization": told.utilization}
-    predicted["share_refused"] = told.share_refused
-    predicted |= {f"p{p:g}_s": told.percentile_s(p) for p in (50, 90, 95, 99)}
+    predicted = {
+        "busy_s": foretold.busy_s_per_request,
+        "core_s": foretold.core_s_per_request,
+        "utilization": foretold.utilization,
+    }
+    predicted["share_refused"] = foretold.share_refused
+    predicted |= {f"p{p:g}_s": foretold.percentile_s(p) for p in (50, 90, 95, 99)}
     ratios = {name: measured[name] / predicted[name] for name in ("busy_s", "core_s", "p50_s", "p90_s", "p99_s")}
     row = {"round": number, "first": fitted, "predicted": predicted, "second": measured, "measured_over_predicted": ratios}
     print(json.dumps({**row, "first": None, "second": {**measured, "learned": None}}), flush=True)

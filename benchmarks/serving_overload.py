@@ -22,7 +22,7 @@ from typing import Any
 
 import servers
 from farthing.bench import Load, bench
-from receipt import receipt, started
+from receipt import started, told
 from serving_goodput import LEFT_S, SLO_S, bodies, planned, texts
 from soak import MOST_SLOPE, slope
 
@@ -74,14 +74,14 @@ def driven(artifact: Path, seconds: float) -> Row:
         with servers.Strangers(server=server) as others, sampled(server) as samples:
             run = bench(over).runs[0]
         after = capacity(server, load)
-        told = receipt()
+        billed = told("/v1/receipt")
     return {
         "capacity": {"before": before, "after": after}, "seconds": seconds, "offered_per_s": run.offered_per_s,
         "goodput_per_s": run.goodput_per_s, "num_sent": run.num_sent, "num_good": run.num_good, "in_time": run.num_in_time,
         "shed": run.num_shed, "failures": run.failures, "void": run.void, "lag_p99_s": run.lag.p99_s,
         "percentiles": {f"p{value.p:g}_s": value.value_s for value in run.percentiles}, "max_s": run.max_s,
         "strangers": others.cores, "server_cores": others.server_cores, "samples": samples,
-        "receipt": {name: value for name, value in told.items() if name != "learned"},
+        "receipt": billed,
     }  # fmt: skip
 
 
@@ -121,10 +121,10 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory() as folder:
         chosen = planned({"replicas": 1, "batch": batch, "bucketing": batch > 1, "threads": 1}, artifact, Path(folder))
-        told = driven(chosen, seconds) | {"plan": f"batches of at most {batch}"}
-    (RESULTS / "serving_overload.json").write_text(json.dumps(told, indent=1) + "\n")
-    (RESULTS / "serving_overload.md").write_text(report(told))
-    print(report(told))
+        found = driven(chosen, seconds) | {"plan": f"batches of at most {batch}"}
+    (RESULTS / "serving_overload.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "serving_overload.md").write_text(report(found))
+    print(report(found))
 
 
 if __name__ == "__main__":

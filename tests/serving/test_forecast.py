@@ -114,14 +114,14 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 
 def test_facts_come_back() -> None:
     assert Learned.read(LEARNED.facts()) == LEARNED
-    with pytest.raises(DataError, match=r'ratios: missing; what is wanted is the part "learned" of GET /v1/receipt'):
+    with pytest.raises(DataError, match="ratios: missing; what is wanted is GET /v1/learned of a server that has answered"):
         Learned.read({name: value for name, value in LEARNED.facts().items() if name != "ratios"})
 
 
 def test_a_server_tells_what_it_learned(server: Server) -> None:
     for _ in range(20):
         assert server.predict([0, 1, 2, 3])[0] == 200
-    learned = Learned.read(server.ask("GET", "/v1/receipt")[1]["learned"])
+    learned = Learned.read(server.ask("GET", "/v1/learned")[1])
     assert (learned.streams, learned.threads, learned.batch_size) == (2, 1, 8)
     assert 0.0 < learned.between_s < 1.0
     assert 0.0 < learned.front_s <= learned.around_s + 0.01  # the kernel counts processor time in steps of 10 ms

@@ -96,7 +96,8 @@ class Service:
             "/readyz": self._ready,
             "/metrics": lambda: (200, self.metrics.page(self), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}),
             "/v1/models": lambda: _json(200, {"models": [self._model(version) for version in self.versions.open]}),
-            "/v1/receipt": lambda: _json(200, self.version.facts()),
+            "/v1/receipt": lambda: _json(200, self.version.receipt.facts()),
+            "/v1/learned": lambda: _json(200, self.version.learned()),
             "/openapi.json": lambda: _json(200, openapi(self)),
             "/v2": lambda: _json(
                 200,

@@ -70,7 +70,7 @@ class Learned:
     def read(cls, facts: Mapping[str, Any]) -> "Learned":
         """The inverse of `facts`. Raises DataError for what is none."""
         if missing := [field.name for field in fields(cls) if field.name not in facts]:
-            raise DataError(f'{", ".join(missing)}: missing; what is wanted is the part "learned" of GET /v1/receipt')
+            raise DataError(f"{', '.join(missing)}: missing; what is wanted is GET /v1/learned of a server that has answered")
         told = {field.name: facts[field.name] for field in fields(cls)}
         return cls(**told | {"ratios": tuple(told["ratios"])})
 

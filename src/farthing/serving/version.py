@@ -98,10 +98,10 @@ class Version:
         outputs: list[Array] = answer.value
         return outputs
 
-    def facts(self) -> dict[str, Any]:
-        """The receipt, and what was learned: `forecast` tells from it what other traffic would cost."""
+    def learned(self) -> dict[str, Any]:
+        """From it `forecast` tells what other traffic would cost; empty before the first answer."""
         learned = Learned.of(self)
-        return self.receipt.facts() | {"learned": None if learned is None else learned.facts()}
+        return {} if learned is None else learned.facts()
 
 
 def name_of(artifact: Artifact) -> str:
@@ -131,6 +131,7 @@ async def opened(
     rss = math.inf if options.max_rss_gib is None else from_gib(options.max_rss_gib)
     settings = Settings(num_replicas=num_replicas, max_rss_bytes=rss, inline=options.inline)
     async with pool(artifact.directory, deployment, settings, scheduler.wake) as replicas:
+        receipt.started_cpu_s = time.process_time()  # opening the model is no part of a request
         scheduling = asyncio.create_task(scheduler.run(replicas))
         await asyncio.sleep(0)  # it knows its replicas before anybody asks
         try:
