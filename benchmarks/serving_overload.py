@@ -24,7 +24,7 @@ import servers
 from farthing.bench import Load, bench
 from receipt import started, told
 from serving_goodput import LEFT_S, SLO_S, bodies, planned, texts
-from soak import MOST_SLOPE, slope
+from soak import MOST_SLOPE, own, slope, told_name
 
 RESULTS = Path(__file__).parent / "results"
 OVERLOAD, SECONDS, SAMPLE_S, SWEEP_S, TIMEOUT_S, CONNECTIONS = 3.0, 600.0, 5.0, 6.0, 5.0, 8
@@ -41,8 +41,10 @@ def sampled(server: servers.Server) -> Iterator[list[Row]]:
         while not over.wait(SAMPLE_S):
             front, *replicas = server.family()
             found: Row = {"at_s": monotonic() - began, "server_bytes": front.memory_info().rss, "files": front.num_fds()}
+            found["server_own"] = own(front)
             for one in replicas:
                 found[f"replica_{one.pid}_bytes"] = one.memory_info().rss
+                found[f"replica_{one.pid}_own"] = own(one)
             samples.append(found)
 
     watcher = threading.Thread(target=sample)
@@ -88,7 +90,7 @@ def driven(artifact: Path, seconds: float) -> Row:
 def report(told: Row) -> str:
     known = [told["capacity"][when][how] for when in ("before", "after") for how in ("closed_per_s", "knee_per_s")]
     share = told["goodput_per_s"] / max(known)
-    names = sorted({name for sample in told["samples"] for name in sample if name.endswith("_bytes")}, reverse=True)
+    names = sorted({name for sample in told["samples"] for name in sample if name.endswith(("_bytes", "_own"))}, reverse=True)
     p99_s = told["percentiles"]["p99_s"]
     late = sum(told["failures"].values())
     lines = [
@@ -108,7 +110,7 @@ def report(told: Row) -> str:
         fitted, error = slope(told["samples"], name)
         first, last = (sample.get(name, 0) / 1e6 for sample in (told["samples"][0], told["samples"][-1]))
         lines.append(
-            f"| memory of the {name.partition('_')[0]}, MB | flat: under {MOST_SLOPE / 1e6:.0f} an hour | "
+            f"| memory of the {told_name(name)}, MB | flat: under {MOST_SLOPE / 1e6:.0f} an hour | "
             f"{first:.1f} to {last:.1f}; {fitted / 1e6:+.2f} ± {error / 1e6:.2f} an hour |"
         )
     lines += ["", f"Void: {told['void']}. The generator's lag p99: {told['lag_p99_s'] * 1e3:.2f} ms."]

@@ -8,7 +8,8 @@ it fail; some clients hang up before the answer. Every SAMPLE_S the resident mem
 liveness and the items in quarantine are noted, and the longest that this script itself stood still (others may hold the
 machine). The slope of memory is fitted by least squares after a warm-up of WARM_SHARE of the time, in which the quarantine
 fills up to its bound; its standard error is of the means of BLOCK samples each, since neighbouring samples are alike. The
-verdict goes by that slope; that of the second half tells whether the growth goes on.
+verdict goes by that slope, of what is the process's own (pages of files are the kernel's: they come and go in all processes at
+once); that of the second half tells whether the growth goes on.
 """
 
 import asyncio
@@ -104,8 +105,10 @@ def sampled(pid: int, port: int, at_s: float, num_asked: int) -> Sample:
     """Of each process resident bytes and open files; restarts and liveness as the server tells them."""
     server = psutil.Process(pid)
     found: Sample = {"at_s": at_s, "num_asked": num_asked, "server_bytes": server.memory_info().rss, "files": server.num_fds()}
+    found["server_own"] = own(server)
     for child in server.children():
         found[f"replica_{child.pid}_bytes"] = child.memory_info().rss
+        found[f"replica_{child.pid}_own"] = own(child)
     found["cpu_s"] = sum(sum(process.cpu_times()[:2]) for process in (server, *server.children()))
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_S) as answer:
@@ -118,6 +121,12 @@ def sampled(pid: int, port: int, at_s: float, num_asked: int) -> Sample:
     except OSError:
         found["live"] = False
     return found
+
+
+def own(process: psutil.Process) -> float:
+    """Resident bytes without those of files, which the kernel maps in and drops as it likes."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
 
 
 async def client(port: int, seed: int, counts: Counter[str], stop: asyncio.Event) -> None:
@@ -188,19 +197,25 @@ def most(samples: list[Sample], name: str) -> float:
     return max(sample.get(name, 0.0) for sample in samples)
 
 
+def told_name(name: str) -> str:
+    process = name.partition("_")[0]
+    return f"{process}, files apart" if name.endswith("_own") else process
+
+
 def page(told: dict[str, object]) -> str:
     samples: list[Sample] = told["samples"]  # type: ignore[assignment]
     counts: dict[str, int] = told["counts"]  # type: ignore[assignment]
     names = sorted({name for sample in samples for name in sample if name.endswith("_bytes")}, reverse=True)
-    slopes = {name: slope(samples, name) for name in names}
+    owned = sorted({name for sample in samples for name in sample if name.endswith("_own")}, reverse=True)
+    slopes = {name: slope(samples, name) for name in (*names, *owned)}
     restarts = most(samples, "restarts")
     dead = sum(not sample["live"] for sample in samples)
-    grows = [name for name, (fitted, _) in slopes.items() if not fitted < MOST_SLOPE]
+    grows = [name for name in owned or names if not slopes[name][0] < MOST_SLOPE]
     verdict = "passed" if not (restarts or dead or grows or len(names) != 3) else "FAILED"
     served = (samples[-1]["num_asked"] - samples[0]["num_asked"]) / (samples[-1]["at_s"] - samples[0]["at_s"])
     cpu = (samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / (samples[-1]["at_s"] - samples[0]["at_s"])
     rows = [
-        f"| {name.removesuffix('_bytes').partition('_')[0]} | {samples[0].get(name, math.nan) / 1e6:.1f} | "
+        f"| {told_name(name)} | {samples[0].get(name, math.nan) / 1e6:.1f} | "
         f"{samples[-1].get(name, math.nan) / 1e6:.1f} | {fitted / 1e6:+.3f} | {error / 1e6:.3f} | "
         f"{slope(samples, name, 0.5)[0] / 1e6:+.3f} |"
         for name, (fitted, error) in slopes.items()
