@@ -22,14 +22,11 @@ from farthing.pooling.supervised import Reply
 from farthing.runtimes.base import Runtime, Session, warm
 from farthing.types import Array, Deployment, Feeds, Pipeline
 
-YIELDING = 5  # niceness beside the server: a request is read, and an answer written, before the next batch goes on computing
-
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     reader = frames.Reader(channel)
     directory, deployment, cores = reader.next()
-    os.nice(YIELDING)
     if cores:
         os.sched_setaffinity(0, cores)
     started = time.perf_counter()
