@@ -101,7 +101,6 @@ class Scheduler:
 
     def _starts_in_s(self, length: float) -> float:
         """What is under way and what waits before an item that came now; where no replica is ready, also until one is."""
-        slots = max(1, sum(replica.slots for replica in self._replicas))
         now = time.monotonic()
         under_way_s = sum(max(0.0, end - now) for ends in self._ends_at.values() for end in ends)
         num_batches = math.ceil(len(self.waiting) / self.policy.batch_size) + len(self.retries.waiting)
@@ -109,7 +108,7 @@ class Scheduler:
         size = min(self.policy.batch_size, max(1, len(self.waiting)))
         batch_s = self.times.seconds(size, mean_length) + self.times.between_s
         start_s = 0.0 if self._replicas or self._pool is None else self._pool.ready_in_s
-        return start_s + (under_way_s + num_batches * batch_s) / slots
+        return start_s + (under_way_s + num_batches * batch_s) / self._num_slots
 
     def _takes_s(self, num_items: int, length: float) -> float:
         """A batch, nearly for sure where others wait for its place; as likely as not where it takes nobody's."""
@@ -137,6 +136,10 @@ class Scheduler:
     def _too_late(wait_s: float, left_s: float) -> Refused:
         told = f"it would take {wait_s:.3g} s, its deadline is in {left_s:.3g} s"
         return Refused(503, told, max(LEAST_RETRY_S, wait_s - left_s))
+
+    @property
+    def _num_slots(self) -> int:
+        return max(1, sum(replica.slots for replica in self._replicas))
 
     @property
     def _replicas(self) -> Sequence[Replica]:
@@ -264,12 +267,13 @@ class Scheduler:
         return takes_s > min(item.deadline_s for item in items) - now
 
     def _picked(self) -> list[Pending]:
-        """The most urgent item, and the next in urgency; with bucketing, of a window of those, the nearest to it in length."""
-        if not self.waiting:
-            return []
-        size = self.policy.batch_size
-        window = self.waiting[: BUCKETING_WINDOW * size if self.policy.bucketing else size]
-        return [window[i] for i in self.policy.pick([item.length for item in window])]
+        """The most urgent item, and the next in urgency; with bucketing, of a window of those, the nearest to it in length.
+
+        Without deadlines batches are as full as they can be, which is cheapest; with them all slots share what waits.
+        """
+        slots = self._num_slots if math.isfinite(self._soonest_s) else 1
+        window = self.waiting[: BUCKETING_WINDOW * self.policy.batch_size * slots]
+        return [window[i] for i in self.policy.pick([item.length for item in window], streams=slots)]
 
     def _leave(self, gone: Sequence[Pending], now: float) -> None:
         """The queue, their turn having come."""
