@@ -27,13 +27,12 @@ class BatchPolicy:
             return arrivals_s[self.batch_size - 1]
         return arrivals_s[0] + self.delay_s
 
-    def pick(self, lengths: Sequence[int], *, streams: int = 1) -> list[int]:
+    def pick(self, lengths: Sequence[int]) -> list[int]:
         """Positions, in the queue (oldest first), of the items that the next batch takes.
 
-        The oldest item always goes, so that nothing starves; with bucketing, those nearest to it in length join it. Where
-        being in time counts more than the seconds that batches save, `streams` share what waits: none takes more than its part.
+        The oldest item always goes, so that nothing starves; with bucketing, those nearest to it in length join it.
         """
-        size = min(self.batch_size, -(-len(lengths) // streams))
+        size = min(self.batch_size, len(lengths))
         if not self.bucketing or len(lengths) <= size:
             return list(range(size))
         window = range(min(len(lengths), BUCKETING_WINDOW * size))

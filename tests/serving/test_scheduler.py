@@ -454,23 +454,6 @@ def test_no_batch_makes_one_of_its_items_late():
     assert taken(1.0, 0.0201, *[60.0] * 9, batch_size=10) == (10, 0, [])
 
 
-@pytest.mark.parametrize(("deadline_s", "batches"), [(math.inf, [[1, 2, 3]]), (60.0, [[1, 2], [3]])], ids=["none", "some"])
-def test_with_deadlines_slots_share_what_waits_and_without_batches_are_full(deadline_s, batches):
-    async def test(ask, slots, scheduler):
-        slots.hold.clear()
-        busy = [ask(0)]
-        await settled()
-        busy += [ask(0)]
-        await settled()
-        asked = [ask(value, deadline_s=deadline_s) for value in (1, 2, 3)]
-        await settled()
-        slots.hold.set()
-        await asyncio.gather(*busy, *asked)
-        assert slots.batches[2:] == batches
-
-    scheduled(test, pool=lambda: Slots(names="ab"), batch_size=8)
-
-
 def test_what_has_no_time_left_for_certainty_is_tried_where_it_takes_nobodys_place():
     async def test(ask, slots, scheduler):
         scheduler.punctuality.takes.value = MOST_MARGIN

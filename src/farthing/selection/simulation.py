@@ -121,9 +121,8 @@ class _Queue:
         return batch
 
     def _picked(self) -> list[int]:
-        streams = self.service.streams if math.isfinite(self.learned.deadline_s) else 1
-        window = list(islice(self.waiting, BUCKETING_WINDOW * self.policy.batch_size * streams))
-        return [window[i] for i in self.policy.pick([int(self.lengths[i]) for i in window], streams=streams)]
+        window = list(islice(self.waiting, BUCKETING_WINDOW * self.policy.batch_size))
+        return [window[i] for i in self.policy.pick([int(self.lengths[i]) for i in window])]
 
     def _late(self, i: int, batch: Sequence[int], start_s: float) -> bool:
         margin = self.learned.margin if len(self.waiting) > len(batch) else 1.0

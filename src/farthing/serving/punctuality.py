@@ -8,7 +8,7 @@ import numpy as np
 RECENT, EVERY = 1000, 50  # ratios that count, and after how many the margin is set anew
 MOST_MARGIN = 2.0  # one stall of the machine must not close the door for good
 TIGHT_SHARE = 0.25  # of its deadline that an item was foretold to wait: what is far from it says nothing about coming late
-LIKELY, NEARLY_SURE = 0.5, 0.95  # docs/log.md, 2026-11-27: with .995 more is refused than comes late with .95
+LIKELY, NEARLY_SURE = 0.5, 0.99
 
 
 @dataclass(slots=True)

@@ -108,7 +108,8 @@ class Scheduler:
         size = min(self.policy.batch_size, max(1, len(self.waiting)))
         batch_s = self.times.seconds(size, mean_length) + self.times.between_s
         start_s = 0.0 if self._replicas or self._pool is None else self._pool.ready_in_s
-        return start_s + (under_way_s + num_batches * batch_s) / self._num_slots
+        slots = max(1, sum(replica.slots for replica in self._replicas))
+        return start_s + (under_way_s + num_batches * batch_s) / slots
 
     def _takes_s(self, num_items: int, length: float) -> float:
         """A batch, nearly for sure where others wait for its place; as likely as not where it takes nobody's."""
@@ -136,10 +137,6 @@ class Scheduler:
     def _too_late(wait_s: float, left_s: float) -> Refused:
         told = f"it would take {wait_s:.3g} s, its deadline is in {left_s:.3g} s"
         return Refused(503, told, max(LEAST_RETRY_S, wait_s - left_s))
-
-    @property
-    def _num_slots(self) -> int:
-        return max(1, sum(replica.slots for replica in self._replicas))
 
     @property
     def _replicas(self) -> Sequence[Replica]:
@@ -267,13 +264,9 @@ class Scheduler:
         return takes_s > min(item.deadline_s for item in items) - now
 
     def _picked(self) -> list[Pending]:
-        """The most urgent item, and the next in urgency; with bucketing, of a window of those, the nearest to it in length.
-
-        Without deadlines batches are as full as they can be, which is cheapest; with them all slots share what waits.
-        """
-        slots = self._num_slots if math.isfinite(self._soonest_s) else 1
-        window = self.waiting[: BUCKETING_WINDOW * self.policy.batch_size * slots]
-        return [window[i] for i in self.policy.pick([item.length for item in window], streams=slots)]
+        """The most urgent item, and the next in urgency; with bucketing, of a window of those, the nearest to it in length."""
+        window = self.waiting[: BUCKETING_WINDOW * self.policy.batch_size]
+        return [window[i] for i in self.policy.pick([item.length for item in window])]
 
     def _leave(self, gone: Sequence[Pending], now: float) -> None:
         """The queue, their turn having come."""
