@@ -8,8 +8,8 @@ it fail; some clients hang up before the answer. Every SAMPLE_S the resident mem
 liveness and the items in quarantine are noted, and the longest that this script itself stood still (others may hold the
 machine). The slope of memory is fitted by least squares after a warm-up of WARM_SHARE of the time, in which the quarantine
 fills up to its bound; its standard error is of the means of BLOCK samples each, since neighbouring samples are alike. The
-verdict goes by that slope, of what is the process's own (pages of files are the kernel's: they come and go in all processes at
-once); that of the second half tells whether the growth goes on.
+verdict goes by that slope, of all that is resident and of that without files; that of the second half tells whether the growth
+goes on.
 """
 
 import asyncio
@@ -210,7 +210,7 @@ def page(told: dict[str, object]) -> str:
     slopes = {name: slope(samples, name) for name in (*names, *owned)}
     restarts = most(samples, "restarts")
     dead = sum(not sample["live"] for sample in samples)
-    grows = [name for name in owned or names if not slopes[name][0] < MOST_SLOPE]
+    grows = [name for name in slopes if not slopes[name][0] < MOST_SLOPE]
     verdict = "passed" if not (restarts or dead or grows or len(names) != 3) else "FAILED"
     served = (samples[-1]["num_asked"] - samples[0]["num_asked"]) / (samples[-1]["at_s"] - samples[0]["at_s"])
     cpu = (samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / (samples[-1]["at_s"] - samples[0]["at_s"])
